@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <stdarg.h>
+
+#include "error.h"
+
+/* The length of the UTF-8 character at s, or 0 if there is none. */
+static size_t utf8_length(const unsigned char *s) {
+        size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+                 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+
+        for (size_t i = 1; i < n; i++)
+                if ((s[i] & 0xc0) != 0x80)
+                        return 0;
+
+        /* Overlong forms, surrogates, and what lies beyond the last plane. */
+        if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) ||
+            (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
+                return 0;
+        return n;
+}
+
+/* A message may quote what a caller or a device said, cut off anywhere. It goes to the bus, which takes only
+ * UTF-8, and to terminals and logs, which should not be made to do anything by it. */
+static void make_printable(char *s) {
+        for (unsigned char *p = (unsigned char *) s; *p;) {
+                size_t n = utf8_length(p);
+                bool control = *p < 0x20 || *p == 0x7f || (n == 2 && p[0] == 0xc2 && p[1] < 0xa0);
+
+                if (n > 0 && !control) {
+                        p += n;
+                        continue;
+                }
+                for (size_t i = 0; i < MAX(n, (size_t) 1); i++)
+                        *p++ = '?';
+        }
+}
+
+_printf_(3, 0) static void error_setv(Error *error, ErrorCode code, const char *format, va_list ap) {
+        if (!error || error->code != ERROR_NONE)
+                return;
+
+        error->code = code;
+        if (vasprintf(&error->message, format, ap) < 0)
+                error->message = NULL;
+        else
+                make_printable(error->message);
+}
+
+int error_set(Error *error, ErrorCode code, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        error_setv(error, code, format, ap);
+        va_end(ap);
+        return -error_code_errno(code);
+}
+
+static ErrorCode code_from_errno(int r) {
+        switch (-r) {
+        case ENOSPC:
+        case EDQUOT:
+                return ERROR_NO_SPACE;
+        case ENOMEM:
+                return ERROR_INSUFFICIENT_MEMORY;
+        case ETIMEDOUT:
+                return ERROR_TIMEOUT;
+        case ECANCELED:
+                return ERROR_CANCELLED;
+        case EOPNOTSUPP:
+                return ERROR_NOT_SUPPORTED;
+        default:
+                return ERROR_INTERNAL;
+        }
+}
+
+int error_set_errno(Error *error, int r, const char *format, ...) {
+        _cleanup_free_ char *what = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        if (vasprintf(&what, format, ap) < 0)
+                what = NULL;
+        va_end(ap);
+
+        (void) error_set(error, code_from_errno(r), "%s: %s", what ? what : "out of memory", strerror(-r));
+        return r;
+}
+
+void error_set_remedy(Error *error, const char *format, ...) {
+        va_list ap;
+
+        if (!error)
+                return;
+
+        free(error->remedy);
+        va_start(ap, format);
+        if (vasprintf(&error->remedy, format, ap) < 0)
+                error->remedy = NULL;
+        va_end(ap);
+}
+
+bool error_is_set(const Error *error) {
+        return error && error->code != ERROR_NONE;
+}
+
+const char *error_remedy(const Error *error) {
+        if (!error_is_set(error))
+                return "";
+        return error->remedy ? error->remedy : error_code_remedy(error->code);
+}
+
+void error_move(Error *to, Error *from) {
+        if (to && !error_is_set(to)) {
+                *to = *from;
+                *from = ERROR_INIT;
+        } else
+                error_clear(from);
+}
+
+void error_copy(Error *to, const Error *from) {
+        if (!to || error_is_set(to) || !error_is_set(from))
+                return;
+
+        to->code = from->code;
+        to->message = from->message ? strdup(from->message) : NULL;
+        to->remedy = from->remedy ? strdup(from->remedy) : NULL;
+}
+
+void error_clear(Error *error) {
+        if (!error)
+                return;
+        free(error->message);
+        free(error->remedy);
+        *error = ERROR_INIT;
+}
