@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A function is moved by its driver override, which holds for it alone: "new_id" would take
+ * every card of the same kind. The kernel reports success for a probe that bound nothing, so
+ * only the driver link counts. While a function is on vfio-pci its power stays on: some never
+ * wake up again. */
+
+#include <fcntl.h>
+#include <time.h>
+
+#include "binding.h"
+#include "sysfs.h"
+
+#define IDLE_STEP_USEC (50 * USEC_PER_MSEC)
+
+/* One function, its directory open. */
+typedef struct Function {
+        int root_fd, dir_fd;
+        char address[PCI_ADDRESS_TEXT_MAX];
+} Function;
+
+static void function_close(Function *f) {
+        f->dir_fd = close_fd(f->dir_fd);
+}
+
+static int function_open(int root_fd, const PciAddress *address, Function *f) {
+        f->root_fd = root_fd;
+        pci_address_format(address, f->address);
+        f->dir_fd = open_dir_at(root_fd, SYSFS_PCI_PATH(address));
+        return f->dir_fd < 0 ? f->dir_fd : 0;
+}
+
+static int function_open_or_fail(int root_fd, const PciAddress *address, Function *f,
+                                 Error *error) {
+        int r;
+
+        r = function_open(root_fd, address, f);
+        if (r < 0)
+                return error_set(error, ERROR_BIND_FAILED, "%s cannot be reached in sysfs: %s",
+                                 f->address, strerror(-r));
+        return 0;
+}
+
+/* An attribute in which nothing may be meant by several texts. NULL: nothing, or no such
+ * attribute. */
+static int read_optional(int dir_fd, const char *name, char **ret) {
+        _cleanup_free_ char *value = NULL;
+        int r;
+
+        r = read_line_at(dir_fd, name, &value);
+        if (r == -ENOENT || (r >= 0 && (!*value || streq(value, "(null)")))) {
+                *ret = NULL;
+                return 0;
+        }
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(value);
+        return 0;
+}
+
+static int read_driver(const Function *f, char **ret) {
+        int r;
+
+        r = read_link_name_at(f->dir_fd, "driver", ret);
+        if (r == -ENOENT) {
+                *ret = NULL;
+                return 0;
+        }
+        return r;
+}
+
+static bool driver_is(const Function *f, const char *driver) {
+        _cleanup_free_ char *current = NULL;
+        return read_driver(f, &current) >= 0 && streq_ptr(current, driver);
+}
+
+/* For messages: the driver that sysfs shows now. */
+static char *driver_in_words(const Function *f) {
+        _cleanup_free_ char *current = NULL;
+        char *text;
+
+        if (read_driver(f, &current) < 0)
+                return strdup("sysfs does not show it any more");
+        if (!current)
+                return strdup("it is on no driver");
+        return asprintf(&text, "it is on the driver %s", current) < 0 ? NULL : text;
+}
+
+static int fail(const Function *f, int r, const char *step, Error *error) {
+        _cleanup_free_ char *state = driver_in_words(f);
+
+        return error_set(error, ERROR_BIND_FAILED, "%s: %s failed%s%s; %s", f->address, step,
+                         r < 0 ? ": " : "", r < 0 ? strerror(-r) : "",
+                         state ? state : "out of memory");
+}
+
+/* --- the state to restore --------------------------------------------------------------------- */
+
+int device_state_read(int root_fd, const PciAddress *address, DeviceState *ret) {
+        _cleanup_(function_close) Function f = { .dir_fd = -EBADF };
+        _cleanup_device_state_ DeviceState state = {};
+        int r;
+
+        if ((r = function_open(root_fd, address, &f)) < 0 ||
+            (r = read_driver(&f, &state.driver)) < 0 ||
+            (r = read_optional(f.dir_fd, "driver_override", &state.driver_override)) < 0 ||
+            (r = read_optional(f.dir_fd, "power/control", &state.power_control)) < 0 ||
+            (r = read_optional(f.dir_fd, "d3cold_allowed", &state.d3cold_allowed)) < 0)
+                return r;
+
+        *ret = state;
+        state = (DeviceState) {};
+        return 0;
+}
+
+void device_state_clear(DeviceState *state) {
+        free(state->driver);
+        free(state->driver_override);
+        free(state->power_control);
+        free(state->d3cold_allowed);
+        *state = (DeviceState) {};
+}
+
+/* --- steps ------------------------------------------------------------------------------------ */
+
+static int write_optional(const Function *f, const char *name, const char *value, Error *error) {
+        int r;
+
+        r = write_attribute_at(f->dir_fd, name, value);
+        if (r < 0 && r != -ENOENT)
+                return fail(f, r, PATH_TEXT("writing %s to %s", value, name), error);
+        return 0;
+}
+
+static int pin_power(const Function *f, Error *error) {
+        int r;
+
+        r = write_optional(f, "d3cold_allowed", "0", error);
+        return r < 0 ? r : write_optional(f, "power/control", "on", error);
+}
+
+static int restore_power(const Function *f, const DeviceState *original, Error *error) {
+        int r = 0;
+
+        if (original->d3cold_allowed)
+                r = write_optional(f, "d3cold_allowed", original->d3cold_allowed, error);
+        if (original->power_control) {
+                int k = write_optional(f, "power/control", original->power_control, error);
+                r = r < 0 ? r : k;
+        }
+        return r;
+}
+
+/* An empty write would do nothing; a newline clears it. */
+static int set_override(const Function *f, const char *driver, Error *error) {
+        _cleanup_free_ char *now = NULL;
+        int r;
+
+        r = write_attribute_at(f->dir_fd, "driver_override", driver ? driver : "\n");
+        if (r >= 0)
+                r = read_optional(f->dir_fd, "driver_override", &now);
+        if (r < 0)
+                return fail(f, r, "writing driver_override", error);
+        if (!streq_ptr(now, driver))
+                return fail(f, 0, driver ? "setting driver_override" : "clearing driver_override",
+                            error);
+        return 0;
+}
+
+static int unbind(const Function *f, Error *error) {
+        int r;
+
+        r = write_attribute_at(f->dir_fd, "driver/unbind", f->address);
+        /* Without a driver there is no such file; somebody else may also have been faster. */
+        if (r < 0 && !driver_is(f, NULL))
+                return fail(f, r, "unbinding from its driver", error);
+        if (!driver_is(f, NULL))
+                return fail(f, 0, "unbinding from its driver", error);
+        return 0;
+}
+
+static int probe(const Function *f) {
+        return write_attribute_at(f->root_fd, "sys/bus/pci/drivers_probe", f->address);
+}
+
+/* --- there ------------------------------------------------------------------------------------ */
+
+static int require_vfio(const Function *f, Error *error) {
+        if (path_exists_at(f->root_fd, "sys/bus/pci/drivers/" VFIO_DRIVER))
+                return 0;
+
+        int r = error_set(error, ERROR_BIND_FAILED,
+                          "%s was left alone: the module vfio-pci is not loaded", f->address);
+        error_set_remedy(error, "Load it with 'modprobe vfio-pci'.");
+        return r;
+}
+
+int binding_to_vfio(int root_fd, const PciAddress *address, Error *error) {
+        _cleanup_(function_close) Function f = { .dir_fd = -EBADF };
+        int r;
+
+        if ((r = function_open_or_fail(root_fd, address, &f, error)) < 0 ||
+            (r = require_vfio(&f, error)) < 0 ||
+            (r = pin_power(&f, error)) < 0 ||
+            (r = set_override(&f, VFIO_DRIVER, error)) < 0)
+                return r;
+
+        if (driver_is(&f, VFIO_DRIVER))
+                return 0;
+
+        r = unbind(&f, error);
+        if (r < 0)
+                return r;
+
+        r = probe(&f);
+        if (r < 0 || !driver_is(&f, VFIO_DRIVER))
+                return fail(&f, r, "binding to vfio-pci", error);
+        return 0;
+}
+
+/* --- and back --------------------------------------------------------------------------------- */
+
+/* By name, since a probe takes whatever driver comes first; by probing, where the driver does not
+ * know the device by itself any more. */
+static int bind_original(const Function *f, const char *driver, Error *error) {
+        int r;
+
+        if (driver_is(f, driver))
+                return 0;
+
+        r = write_attribute_at(f->root_fd, PATH_TEXT("sys/bus/pci/drivers/%s/bind", driver),
+                               f->address);
+        if (driver_is(f, NULL)) {
+                int k = probe(f);
+                r = r < 0 ? r : k;
+        }
+        if (!driver_is(f, driver))
+                return fail(f, r, PATH_TEXT("binding back to %s", driver), error);
+        return 0;
+}
+
+static int restore_driver(const Function *f, const DeviceState *original, Error *error) {
+        int r;
+
+        if (streq_ptr(original->driver, VFIO_DRIVER) && driver_is(f, VFIO_DRIVER))
+                return set_override(f, original->driver_override, error);
+
+        /* Off vfio-pci before the override goes, so that nothing binds in between. A host driver
+         * that has it meanwhile is not disturbed: if it is the wrong one, that is reported. */
+        if (driver_is(f, VFIO_DRIVER)) {
+                r = unbind(f, error);
+                if (r < 0)
+                        return r;
+        }
+
+        r = set_override(f, original->driver_override, error);
+        if (r < 0)
+                return r;
+
+        if (original->driver)
+                return bind_original(f, original->driver, error);
+        return driver_is(f, NULL) ? 0
+                                  : fail(f, 0, "leaving it without a driver, as it was,", error);
+}
+
+int binding_restore(int root_fd, const PciAddress *address, const DeviceState *original,
+                    Error *error) {
+        _cleanup_(function_close) Function f = { .dir_fd = -EBADF };
+        int r, k;
+
+        r = function_open_or_fail(root_fd, address, &f, error);
+        if (r < 0)
+                return r;
+
+        /* The power comes back even where the driver does not. */
+        r = restore_driver(&f, original, error);
+        k = restore_power(&f, original, error);
+        return r < 0 ? r : k;
+}
+
+/* --- VFIO and reset --------------------------------------------------------------------------- */
+
+static uint64_t now_usec(void) {
+        struct timespec ts;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
+}
+
+/* The kernel lets one user open a group; holding it does not keep its functions from being
+ * unbound. */
+int binding_wait_idle(int root_fd, int iommu_group, uint64_t usec) {
+        uint64_t end = now_usec() + usec;
+
+        if (iommu_group < 0)
+                return 0;
+
+        for (;;) {
+                _cleanup_close_ int fd = openat(root_fd, PATH_TEXT("dev/vfio/%d", iommu_group),
+                                                O_RDWR | O_CLOEXEC | O_NOCTTY);
+                if (fd >= 0 || errno == ENOENT)
+                        return 0;
+                if (errno != EBUSY)
+                        return -errno;
+                if (now_usec() >= end)
+                        return -ETIMEDOUT;
+                (void) usleep(IDLE_STEP_USEC);
+        }
+}
+
+bool binding_responds(int root_fd, const PciAddress *address) {
+        _cleanup_(function_close) Function f = { .dir_fd = -EBADF };
+        unsigned char header[64];
+
+        if (function_open(root_fd, address, &f) < 0)
+                return false;
+
+        _cleanup_close_ int fd = openat(f.dir_fd, "config", O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || read(fd, header, sizeof(header)) != sizeof(header))
+                return false;
+
+        for (size_t i = 0; i < sizeof(header); i++)
+                if (header[i] != 0xff)
+                        return true;
+        return false;
+}
+
+int binding_reset(int root_fd, const PciAddress *address, Error *error) {
+        _cleanup_(function_close) Function f = { .dir_fd = -EBADF };
+        int r;
+
+        r = function_open_or_fail(root_fd, address, &f, error);
+        if (r < 0)
+                return r;
+
+        r = write_attribute_at(f.dir_fd, "reset", "1");
+        if (r == -ENOENT)
+                return error_set(error, ERROR_NOT_SUPPORTED,
+                                 "The kernel knows no way to reset %s alone", f.address);
+        if (r < 0)
+                return error_set(error, ERROR_RESET_FAILED, "%s did not come through its reset: %s",
+                                 f.address, strerror(-r));
+        return 0;
+}

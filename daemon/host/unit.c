@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* IOMMU groups and units. A unit is what moves together: it starts with one function and takes in
+ * what each member drags along, until nothing is added. Bridges are members of groups but never
+ * move. */
+
+#include "base/strv.h"
+#include "pci.h"
+
+void device_list_clear(DeviceList *l) {
+        free(l->items);
+        *l = (DeviceList) {};
+}
+
+bool device_list_contains(const DeviceList *l, const PciAddress *address) {
+        for (size_t i = 0; i < l->n; i++)
+                if (pci_address_equal(&l->items[i]->address, address))
+                        return true;
+        return false;
+}
+
+static int device_list_add(DeviceList *l, PciDevice *device) {
+        PciDevice **grown = reallocarray(l->items, l->n + 1, sizeof(PciDevice *));
+        if (!grown)
+                return -ENOMEM;
+
+        l->items = grown;
+        l->items[l->n++] = device;
+        return 0;
+}
+
+static int compare_addresses(const void *a, const void *b) {
+        PciDevice *const *x = a, *const *y = b;
+        return pci_address_compare(&(*x)->address, &(*y)->address);
+}
+
+/* Its place in the list ordered by address. */
+static bool find_position(const Inventory *inventory, const PciAddress *address, size_t *ret) {
+        PciDevice wanted = { .address = *address }, *key = &wanted;
+        PciDevice **found = inventory->n_devices == 0
+                                    ? NULL
+                                    : bsearch(&key, inventory->devices, inventory->n_devices,
+                                              sizeof(PciDevice *), compare_addresses);
+
+        if (found)
+                *ret = (size_t) (found - inventory->devices);
+        return found;
+}
+
+/* The first place in by_group with this group or a later one. */
+static size_t group_start(const Inventory *inventory, int group) {
+        size_t low = 0, high = inventory->n_devices;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+                if (inventory->by_group[middle]->iommu_group < group)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low;
+}
+
+/* The inventory's own object for a device, which may be const or a copy. */
+static int add_itself(const Inventory *inventory, const PciDevice *device, DeviceList *l) {
+        PciDevice *own = inventory_find(inventory, &device->address);
+        return own ? device_list_add(l, own) : -ENODEV;
+}
+
+int inventory_group(const Inventory *inventory, const PciDevice *device, DeviceList *ret) {
+        _cleanup_device_list_ DeviceList members = {};
+        int r = 0;
+
+        if (device->iommu_group < 0)
+                r = add_itself(inventory, device, &members);
+        else
+                for (size_t i = group_start(inventory, device->iommu_group);
+                     r >= 0 && i < inventory->n_devices &&
+                     inventory->by_group[i]->iommu_group == device->iommu_group;
+                     i++)
+                        r = device_list_add(&members, inventory->by_group[i]);
+        if (r < 0)
+                return r;
+
+        *ret = members;
+        members = (DeviceList) {};
+        return 0;
+}
+
+/* --- units ------------------------------------------------------------------------------------ */
+
+/* A unit in the making. */
+typedef struct Unit {
+        const Inventory *inventory;
+        DeviceList members;
+        /* By place in the inventory's lists: what is in it, and what need not be looked at
+         * again. */
+        bool *is_member;    /* of devices */
+        bool *group_done;   /* of by_group: the group that begins here */
+        size_t *below_done; /* of by_path: length of the shortest path whose devices begin here */
+} Unit;
+
+static void unit_clear(Unit *u) {
+        device_list_clear(&u->members);
+        free(u->is_member);
+        free(u->group_done);
+        free(u->below_done);
+}
+
+static int unit_init(Unit *u, const Inventory *inventory) {
+        u->inventory = inventory;
+        u->is_member = calloc(inventory->n_devices, sizeof(bool));
+        u->group_done = calloc(inventory->n_devices, sizeof(bool));
+        u->below_done = calloc(inventory->n_devices, sizeof(size_t));
+        return u->is_member && u->group_done && u->below_done ? 0 : -ENOMEM;
+}
+
+static bool has_member_at(const Unit *u, const PciAddress *address) {
+        size_t i;
+        return find_position(u->inventory, address, &i) && u->is_member[i];
+}
+
+static int unit_add(Unit *u, PciDevice *device) {
+        size_t i;
+        int r;
+
+        if (!find_position(u->inventory, &device->address, &i))
+                return -ENODEV;
+
+        r = device_list_add(&u->members, device);
+        if (r >= 0)
+                u->is_member[i] = true;
+        return r;
+}
+
+/* A physical function never moves together with its virtual ones: the one that came first stays. */
+static bool is_other_half(const Unit *u, const PciDevice *candidate) {
+        if (candidate->is_vf && has_member_at(u, &candidate->physical_function))
+                return true;
+
+        for (size_t i = 0; candidate->n_vfs > 0 && i < u->members.n; i++)
+                if (u->members.items[i]->is_vf &&
+                    pci_address_equal(&u->members.items[i]->physical_function, &candidate->address))
+                        return true;
+        return false;
+}
+
+static int join(Unit *u, PciDevice *candidate) {
+        if (!candidate->endpoint || candidate->kind == KIND_BRIDGE ||
+            has_member_at(u, &candidate->address) || is_other_half(u, candidate))
+                return 0;
+        return unit_add(u, candidate);
+}
+
+static int join_group(Unit *u, const PciDevice *member) {
+        const Inventory *inventory = u->inventory;
+        int group = member->iommu_group, r = 0;
+        size_t start = group_start(inventory, group);
+
+        if (group < 0 || u->group_done[start])
+                return 0;
+        u->group_done[start] = true;
+
+        for (size_t i = start; r >= 0 && i < inventory->n_devices; i++) {
+                if (inventory->by_group[i]->iommu_group != group)
+                        break;
+                r = join(u, inventory->by_group[i]);
+        }
+        return r;
+}
+
+static bool belongs_to_graphics(const PciDevice *device) {
+        return device->kind == KIND_GPU || device->kind == KIND_AUDIO || device->kind == KIND_USB;
+}
+
+/* A graphics card is a display function with its sound and its USB-C port beside it. */
+static int join_slot(Unit *u, const PciDevice *member) {
+        PciDevice *siblings[8] = {};
+        bool graphics = false;
+        int r = 0;
+
+        if (!belongs_to_graphics(member) || member->is_vf)
+                return 0;
+
+        for (uint8_t i = 0; i < ELEMENTSOF(siblings); i++) {
+                PciAddress address = member->address;
+
+                address.function = i;
+                siblings[i] = inventory_find(u->inventory, &address);
+                if (siblings[i] && siblings[i]->kind == KIND_GPU)
+                        graphics = true;
+        }
+
+        for (size_t i = 0; graphics && r >= 0 && i < ELEMENTSOF(siblings); i++)
+                if (siblings[i] && belongs_to_graphics(siblings[i]))
+                        r = join(u, siblings[i]);
+        return r;
+}
+
+/* Virtual functions always have a function level reset. */
+static bool has_own_reset(const PciDevice *device) {
+        STRV_FOREACH(method, device->reset_methods)
+                if (!streq(*method, "bus") && !streq(*method, "cxl_bus"))
+                        return true;
+        return device->is_vf;
+}
+
+/* The first place in by_path of something below the bridge whose path, with a '/' behind it, has
+ * this length in path. */
+static size_t below_start(const Inventory *inventory, const char *path, size_t length) {
+        size_t low = 0, high = inventory->n_devices;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+                if (strncmp(inventory->by_path[middle]->slot_path, path, length) < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low;
+}
+
+/* Resetting the bus below its bridge is what is left, and that touches all that is there. */
+static int join_reset(Unit *u, const PciDevice *member) {
+        const Inventory *inventory = u->inventory;
+        const char *path = member->slot_path, *slash = strrchr(path, '/');
+        int r = 0;
+
+        if (has_own_reset(member) || pci_device_is_integrated(member) || !slash)
+                return 0;
+
+        size_t length = (size_t) (slash - path) + 1, start = below_start(inventory, path, length);
+        if (u->below_done[start] > 0 && u->below_done[start] <= length)
+                return 0;
+        u->below_done[start] = length;
+
+        for (size_t i = start; r >= 0 && i < inventory->n_devices; i++) {
+                if (strncmp(inventory->by_path[i]->slot_path, path, length) != 0)
+                        break;
+                r = join(u, inventory->by_path[i]);
+        }
+        return r;
+}
+
+int inventory_unit(const Inventory *inventory, const PciDevice *device, DeviceList *ret) {
+        _cleanup_(unit_clear) Unit u = {};
+        PciDevice *own = inventory_find(inventory, &device->address);
+        int r;
+
+        if (!own)
+                return -ENODEV;
+
+        r = unit_init(&u, inventory);
+        if (r >= 0)
+                r = unit_add(&u, own);
+        if (r < 0)
+                return r;
+
+        /* The list grows while it is walked. */
+        for (size_t i = 0; i < u.members.n && own->kind != KIND_BRIDGE; i++) {
+                const PciDevice *member = u.members.items[i];
+
+                if ((r = join_group(&u, member)) < 0 ||
+                    (r = join_slot(&u, member)) < 0 ||
+                    (r = join_reset(&u, member)) < 0)
+                        return r;
+        }
+
+        qsort(u.members.items, u.members.n, sizeof(PciDevice *), compare_addresses);
+        *ret = u.members;
+        u.members = (DeviceList) {};
+        return 0;
+}

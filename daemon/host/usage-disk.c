@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Which disks are behind a function, and what of the host lies on them.
+ *
+ * Most disks are found below the function in /sys/devices. An NVMe drive with native multipath is
+ * not: its visible node belongs to the subsystem and only a hidden one to the controller, so its
+ * disks are those of the subsystem. */
+
+#include <sys/sysmacros.h>
+
+#include "base/strv.h"
+#include "sysfs.h"
+#include "usage-kinds.h"
+
+/* --- finding them ----------------------------------------------------------------------------- */
+
+bool usage_may_have_disks(const PciDevice *device) {
+        switch (device->kind) {
+        case KIND_NVME:
+        case KIND_STORAGE:
+        case KIND_USB:
+        case KIND_OTHER:
+                return true;
+        default:
+                return false;
+        }
+}
+
+/* The controllers of the function; NULL unless it is on the nvme driver. */
+static int list_controllers(int root_fd, const PciDevice *device, char ***ret) {
+        return list_dir_if_exists_at(root_fd,
+                                     PATH_TEXT("%s/nvme", SYSFS_PCI_PATH(&device->address)), ret);
+}
+
+static int read_subsystem(int root_fd, const PciDevice *device, char **ret_controller,
+                          char **ret_nqn) {
+        _cleanup_strv_ char **controllers = NULL;
+        _cleanup_free_ char *controller = NULL, *nqn = NULL;
+        int r;
+
+        *ret_controller = *ret_nqn = NULL;
+
+        r = list_controllers(root_fd, device, &controllers);
+        if (r < 0 || !controllers)
+                return r;
+
+        controller = strdup(controllers[0]);
+        if (!controller)
+                return -ENOMEM;
+
+        r = read_line_at(root_fd, PATH_TEXT("sys/class/nvme/%s/subsysnqn", controller), &nqn);
+        if (r == -ENOMEM)
+                return r;
+
+        *ret_controller = TAKE_PTR(controller);
+        *ret_nqn = TAKE_PTR(nqn);
+        return 0;
+}
+
+static bool disk_is_of(int root_fd, const char *disk, const PciDevice *device, const char *nqn) {
+        if (attribute_is(root_fd, PATH_TEXT("sys/block/%s/hidden", disk), "1"))
+                return false;
+        if (nqn && str_after(disk, "nvme") &&
+            attribute_is(root_fd, PATH_TEXT("sys/block/%s/device/subsysnqn", disk), nqn))
+                return true;
+        return sysfs_link_is_below(root_fd, PATH_TEXT("sys/block/%s", disk), device);
+}
+
+int usage_disks(int root_fd, const PciDevice *device, char ***ret) {
+        _cleanup_free_ char *controller = NULL, *nqn = NULL;
+        _cleanup_strv_ char **all = NULL, **disks = NULL;
+        int r;
+
+        if (!usage_may_have_disks(device)) {
+                *ret = NULL;
+                return 0;
+        }
+
+        if (device->kind == KIND_NVME) {
+                r = read_subsystem(root_fd, device, &controller, &nqn);
+                if (r < 0)
+                        return r;
+        }
+
+        r = list_dir_if_exists_at(root_fd, "sys/block", &all);
+        if (r < 0)
+                return r;
+
+        STRV_FOREACH(disk, all)
+                if (disk_is_of(root_fd, *disk, device, nqn)) {
+                        r = strv_push(&disks, *disk);
+                        if (r < 0)
+                                return r;
+                }
+
+        *ret = TAKE_PTR(disks);
+        return 0;
+}
+
+/* --- naming their users ----------------------------------------------------------------------- */
+
+/* "/dev/sda1", or "/dev/mapper/vg-data (on /dev/sda1)" for what is stacked on a disk. */
+static char *describe(const BlockTree *tree, const BlockNode *node) {
+        const BlockNode *own = node;
+        char *text;
+
+        while (!block_node_is_own(own))
+                own = &tree->nodes[own->below];
+
+        if (own == node)
+                return strdup(node->path);
+        return asprintf(&text, "%s (on %s)", node->path, own->path) < 0 ? NULL : text;
+}
+
+static bool mount_is_of(const Mount *m, const BlockNode *node) {
+        if (node->number != 0 && m->number == node->number)
+                return true;
+
+        /* File systems of several devices are mounted under a number of their own. */
+        return major(m->number) == 0 && streq(m->source, node->path);
+}
+
+static bool is_esp_mount(const Mount *m) {
+        return m->initial && (streq(m->point, "/boot/efi") || streq(m->point, "/efi"));
+}
+
+static int add_mount(const Mount *m, const char *what, Reasons *reasons) {
+        int r = 0;
+
+        if (m->initial && streq(m->point, "/"))
+                r = reasons_add(reasons, REASON_ROOT_DISK, "%s holds the host's root file system",
+                                what);
+        else if (is_esp_mount(m))
+                r = reasons_add(reasons, REASON_ESP, "%s is the EFI system partition", what);
+        if (r < 0)
+                return r;
+
+        return reasons_add(reasons, REASON_MOUNTED, "%s is mounted at %s%s", what, m->point,
+                           m->initial ? "" : " in another mount namespace");
+}
+
+static int add_mounts(const HostUse *use, const BlockNode *node, const char *what,
+                      Reasons *reasons) {
+        for (size_t i = 0; i < use->n_mounts; i++) {
+                if (!mount_is_of(&use->mounts[i], node))
+                        continue;
+
+                int r = add_mount(&use->mounts[i], what, reasons);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static const char *block_uses_find(const BlockUses *uses, const BlockNode *node) {
+        for (size_t i = 0; i < uses->n; i++) {
+                const char *name = str_after(uses->items[i].device, "/dev/");
+
+                if (streq(uses->items[i].device, node->path) || (name && streq(name, node->name)))
+                        return uses->items[i].user;
+        }
+        return NULL;
+}
+
+static int add_users(const HostUse *use, const BlockNode *node, const char *what,
+                     Reasons *reasons) {
+        const char *user;
+        int r = 0;
+
+        if (block_uses_find(&use->swaps, node))
+                r = reasons_add(reasons, REASON_SWAP, "%s is used as swap space", what);
+        if (r >= 0 && (user = block_uses_find(&use->btrfs, node)))
+                r = reasons_add(reasons, REASON_MOUNTED,
+                                "%s is part of the mounted btrfs file system %s", what, user);
+        if (r >= 0 && (user = block_uses_find(&use->loops, node)))
+                r = reasons_add(reasons, REASON_DEVICE_MAPPER, "%s backs the loop device /dev/%s",
+                                what, user);
+        if (r >= 0 && (user = block_uses_find(&use->nvmet, node)))
+                r = reasons_add(reasons, REASON_NVMET, "%s is exported over NVMe as %s", what,
+                                user);
+        return r;
+}
+
+static bool is_resume_device(const HostUse *use, const BlockNode *node) {
+        return (use->resume != 0 && use->resume == node->number) ||
+               (use->resume_path && streq(use->resume_path, node->path));
+}
+
+static int add_stack(int root_fd, const BlockTree *tree, const BlockNode *node, Reasons *reasons) {
+        static const struct {
+                ReasonCode code;
+                const char *what;
+        } stacks[] = {
+                [BLOCK_LVM] = { REASON_LVM, "belongs to the LVM volume" },
+                [BLOCK_CRYPT] = { REASON_DEVICE_MAPPER, "is unlocked (dm-crypt) as" },
+                [BLOCK_MULTIPATH] = { REASON_MULTIPATH, "is a path of the multipath device" },
+                [BLOCK_MAPPER] = { REASON_DEVICE_MAPPER, "is mapped by" },
+                [BLOCK_MD] = { REASON_MD_RAID, "is a member of the array" },
+                [BLOCK_BCACHE] = { REASON_BCACHE, "is part of" },
+                [BLOCK_HOLDER] = { REASON_DEVICE_MAPPER, "is held by" },
+        };
+
+        if (!block_node_is_own(node))
+                return reasons_add(reasons, stacks[node->type].code, "%s %s %s",
+                                   tree->nodes[node->below].path, stacks[node->type].what,
+                                   node->path);
+
+        /* A cache device has no holder, only this directory. */
+        if (path_exists_at(root_fd, PATH_TEXT("%s/bcache", node->sysfs)))
+                return reasons_add(reasons, REASON_BCACHE, "%s is registered with bcache",
+                                   node->path);
+        return 0;
+}
+
+static int add_node(int root_fd, const HostUse *use, const BlockTree *tree, const BlockNode *node,
+                    Reasons *reasons) {
+        _cleanup_free_ char *what = describe(tree, node);
+        int r;
+
+        if (!what)
+                return -ENOMEM;
+
+        r = add_mounts(use, node, what, reasons);
+        if (r >= 0)
+                r = add_users(use, node, what, reasons);
+        if (r >= 0 && is_resume_device(use, node))
+                r = reasons_add(reasons, REASON_RESUME_DEVICE, "%s is where the host resumes from",
+                                what);
+        if (r >= 0)
+                r = add_stack(root_fd, tree, node, reasons);
+        return r;
+}
+
+int usage_add_disk(int root_fd, const HostUse *use, const char *disk, Reasons *reasons) {
+        _cleanup_block_tree_ BlockTree tree = {};
+        int r;
+
+        r = block_tree_read(root_fd, disk, &tree);
+        for (size_t i = 0; r >= 0 && i < tree.n; i++)
+                r = add_node(root_fd, use, &tree, &tree.nodes[i], reasons);
+        return r;
+}
+
+/* Another controller of the same subsystem reaches the same namespaces, whoever has that one. */
+static int add_shared_namespaces(int root_fd, const PciDevice *device, Reasons *reasons) {
+        _cleanup_free_ char *controller = NULL, *nqn = NULL;
+        _cleanup_strv_ char **all = NULL;
+        int r;
+
+        r = read_subsystem(root_fd, device, &controller, &nqn);
+        if (r < 0 || !nqn)
+                return r;
+
+        r = list_dir_if_exists_at(root_fd, "sys/class/nvme", &all);
+        STRV_FOREACH(other, all) {
+                _cleanup_free_ char *address = NULL;
+
+                if (r < 0)
+                        return r;
+                if (streq(*other, controller) ||
+                    !attribute_is(root_fd, PATH_TEXT("sys/class/nvme/%s/subsysnqn", *other), nqn))
+                        continue;
+
+                (void) read_line_at(root_fd, PATH_TEXT("sys/class/nvme/%s/address", *other),
+                                    &address);
+                r = reasons_add(reasons, REASON_SHARED_NAMESPACE,
+                                "The controller %s (%s) shares the namespaces of %s", *other,
+                                str_na(address), controller);
+        }
+        return r;
+}
+
+int usage_add_disks(int root_fd, const HostUse *use, const PciDevice *device, Reasons *reasons) {
+        _cleanup_strv_ char **disks = NULL;
+        int r;
+
+        r = usage_disks(root_fd, device, &disks);
+        STRV_FOREACH(disk, disks) {
+                if (r < 0)
+                        return r;
+                r = usage_add_disk(root_fd, use, *disk, reasons);
+        }
+
+        if (r >= 0 && device->kind == KIND_NVME)
+                r = add_shared_namespaces(root_fd, device, reasons);
+        return r;
+}
