@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* One request: made on the loop, run on a worker with a connection of its own, answered on the
+ * loop. */
+
+#include <libvirt/libvirt.h>
+
+#include "pool.h"
+#include "translate.h"
+#include "virt.h"
+
+typedef struct Call Call;
+typedef struct ConsoleList ConsoleList;
+
+/* On a worker. A failure is reported with call_fail() or set in call->error. */
+typedef int (*CallRun)(Call *call);
+
+struct Call {
+        Act act;
+        CallRun run;
+
+        /* What the worker needs, and nothing of the loop's. */
+        ConnectionPool *pool;
+        ConsoleList *consoles;
+        virConnectPtr connection; /* taken away by a call that keeps it */
+        virDomainPtr domain;      /* looked up by uuid, where that is set */
+        char *uuid, *text;
+
+        /* What it answers. */
+        int r;
+        Error error;
+        int fd;
+        GuestAddress *addresses;
+        size_t n_addresses;
+        VmSpec *spec;
+        DomainState state;
+
+        /* The loop's. */
+        Virt *virt; /* NULL: freed meanwhile, nobody wants the answer */
+        void (*answer)(Call *call);
+        VirtDone done;
+        VirtFdDone fd_done;
+        VirtAddressesDone addresses_done;
+        void *userdata;
+        Call *previous, *next;
+};
+
+/* NULL: out of memory, set in error. uuid and text are copied and may be NULL. */
+Call *call_new(Virt *virt, Act act, CallRun run, const char *uuid, const char *text, Error *error);
+Call *call_free(Call *call);
+DEFINE_CLEANUP(Call *, call_free);
+
+/* Takes the call; refuses with LibvirtUnavailable where there is no connection. */
+int call_submit(Call *call, Error *error);
+
+/* On a worker: libvirt's last error, logged and translated into call->error. Returns the
+ * negative errno. */
+int call_fail(Call *call);
+
+/* On the loop, when the Virt goes: those that have not begun are freed, the others have nobody
+ * to answer. */
+void calls_abandon(Virt *virt);

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A VM as vmkit defines it: what becomes the libvirt domain, and what is read back from one. The domain is
+ * the only place where it is stored; what libvirt has no element for stands in vmkit's metadata in it. */
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/parse.h"
+#include "base/pci-address.h"
+
+/* A device as the VM remembers it: not only where it was, but what it is. One entry for each function that
+ * the guest sees; functions that move along but are not given (bridges never) are not listed. */
+typedef struct VmDevice {
+        PciAddress address;
+        PciAddress requested;   /* the device of the unit that the caller named, or auto chose */
+        uint16_t vendor_id, device_id;
+        uint16_t subsystem_vendor_id, subsystem_device_id;
+        char *kind;             /* "gpu", "nvme", … */
+        char *serial;           /* NULL: none known */
+        char *slot_path;
+        char **allow;           /* overridable codes that the caller took the responsibility for */
+        char *rom_path;         /* our own copy of a VBIOS; NULL: none */
+        unsigned guest_port;    /* the guest's root port that its slot has; 0: the next free one */
+} VmDevice;
+
+typedef struct VmSpec {
+        char *name;
+        char uuid[UUID_TEXT_MAX];
+        uid_t owner;
+        uint64_t created_at;    /* µs since the epoch */
+
+        uint64_t memory;        /* bytes */
+        unsigned cpus;
+
+        char *disk_path;        /* our own copy; NULL: no disk of its own */
+        char *disk_format;      /* "raw" or "qcow2" */
+        uint64_t disk_bytes;    /* what the guest sees of it; 0: no disk */
+        char *seed_path;        /* cloud-init ISO; NULL: none */
+        char *cdrom_path;       /* our own copy; NULL: none */
+        char *image;            /* what it was made from, as the caller may see it ("@debian", "file") or NULL */
+
+        VmDevice *devices;
+        size_t n_devices;
+        char *on_stop;          /* "hold", "host", or "" for the default by kind */
+
+        char *graphics;         /* "none", "spice", "vnc" */
+        char *firmware;         /* "uefi", "bios" */
+        bool secure_boot, tpm;
+        char *network;          /* "none", "user", or a libvirt network */
+        char *pin, *hugepages, *numa; /* as asked for; "none" where not */
+        unsigned io_threads;
+        char *guest_os;         /* "linux", "windows", "other" */
+        bool hide_hypervisor;
+        bool autostart;         /* by vmkitd, never by libvirt */
+
+        char *domain_type;      /* "kvm" or "qemu" */
+} VmSpec;
+
+VmSpec *vm_spec_new(void); /* with strings NULL */
+VmSpec *vm_spec_free(VmSpec *spec);
+DEFINE_CLEANUP(VmSpec *, vm_spec_free);
+
+/* Appends an empty device and returns it; NULL: out of memory. */
+VmDevice *vm_spec_add_device(VmSpec *spec);
+
+/* Built with libxml2's writer; every string is escaped by it. */
+int vm_spec_to_xml(const VmSpec *spec, char **ret);
+
+/* From libvirt's domain XML. Memory, CPUs, devices and graphics are read from libvirt's own elements, so
+ * that a change made with virsh is seen. -ENODATA: not a domain of vmkit's. */
+int vm_spec_from_xml(const char *xml, VmSpec **ret);
+
+/* The <metadata> element's content alone, for virDomainSetMetadata (autostart changes, …). */
+int vm_spec_to_metadata(const VmSpec *spec, char **ret);
+#define VMKIT_METADATA_URI "https://vmkit.org/xmlns/domain/1"
+#define VMKIT_METADATA_PREFIX "vmkit"
