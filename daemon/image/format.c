@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A file that nothing here recognises is a raw disk, which is right for every boot sector and every
+ * file system. The signatures below cannot begin one, or begin one that no guest could boot. */
+
+#include <stdint.h>
+
+#include "format.h"
+
+#define CONVERT "Convert it first: qemu-img convert -O qcow2 FILE NEW.qcow2."
+
+typedef struct Format {
+        const char *what;
+        const char *remedy;
+        int64_t offset; /* below 0: from the end */
+        size_t size;
+        const char *magic;
+} Format;
+
+#define MAGIC(offset, magic) (offset), sizeof(magic) - 1, magic
+
+static const Format formats[] = {
+        { "a qcow image of version 1", CONVERT, MAGIC(0, "QFI\xfb\0\0\0\1") },
+        { "a QED image", CONVERT, MAGIC(0, "QED\0") },
+        { "a VMware disk (VMDK)", CONVERT, MAGIC(0, "KDMV") },
+        { "a VMware disk (VMDK)", CONVERT, MAGIC(0, "COWD") },
+        { "the description of a VMware disk (VMDK)", CONVERT, MAGIC(0, "# Disk DescriptorFile") },
+        { "a VirtualBox disk (VDI)", CONVERT, MAGIC(64, "\x7f\x10\xda\xbe") },
+        { "a Hyper-V disk (VHDX)", CONVERT, MAGIC(0, "vhdxfile") },
+        { "a Virtual PC disk (VHD)", CONVERT, MAGIC(0, "conectix") },
+        { "a Virtual PC disk (VHD)", CONVERT, MAGIC(-512, "conectix") },
+        { "a Parallels disk", CONVERT, MAGIC(0, "WithoutFreeSpace") },
+        { "a Parallels disk", CONVERT, MAGIC(0, "WithouFreSpacExt") },
+        { "a Bochs disk", CONVERT, MAGIC(0, "Bochs Virtual HD Image") },
+        { "an Apple disk image (DMG)", CONVERT, MAGIC(-512, "koly\0\0\0\4") },
+        { "encrypted with LUKS as a whole",
+          "Decrypt it first: qemu-img convert can, given the key.", MAGIC(0, "LUKS\xba\xbe") },
+        { "a CD or DVD image (ISO)", "Give an installer as CD-ROM (--cdrom FILE), beside a disk.",
+          MAGIC(0x8001, "CD001") },
+        { "compressed with gzip", "Decompress it first: gunzip FILE.", MAGIC(0, "\x1f\x8b\x08") },
+        { "compressed with xz", "Decompress it first: unxz FILE.",
+          MAGIC(0, "\xfd"
+                   "7zXZ\0") },
+        { "compressed with zstd", "Decompress it first: unzstd FILE.",
+          MAGIC(0, "\x28\xb5\x2f\xfd") },
+        { "compressed with bzip2", "Decompress it first: bunzip2 FILE.", MAGIC(4, "1AY&SY") },
+        { "a ZIP archive", "Unpack it first, and give the disk image inside.", MAGIC(0, "PK\3\4") },
+        { "a 7-Zip archive", "Unpack it first, and give the disk image inside.",
+          MAGIC(0, "7z\xbc\xaf\x27\x1c") },
+        { "a tar archive", "Unpack it first (tar -xf FILE), and give the disk image inside.",
+          MAGIC(257, "ustar") },
+};
+
+#define MAGIC_SIZE_MAX 24
+
+int image_read_at(int fd, uint64_t offset, void *buffer, size_t size) {
+        uint8_t *p = buffer;
+
+        if (offset > INT64_MAX - size)
+                return -EFBIG;
+
+        while (size > 0) {
+                ssize_t n = pread(fd, p, size, (off_t) offset);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        break;
+
+                p += n;
+                offset += (uint64_t) n;
+                size -= (size_t) n;
+        }
+
+        memset(p, 0, size);
+        return 0;
+}
+
+static int format_matches(const Format *f, int fd, uint64_t file_size) {
+        uint64_t offset = f->offset < 0 ? file_size - (uint64_t) -f->offset : (uint64_t) f->offset;
+        char buffer[MAGIC_SIZE_MAX];
+        int r;
+
+        if (f->offset < 0 && file_size < (uint64_t) -f->offset)
+                return false;
+
+        r = image_read_at(fd, offset, buffer, f->size);
+        if (r < 0)
+                return r;
+        return memcmp(buffer, f->magic, f->size) == 0;
+}
+
+int image_refuse_foreign(int fd, uint64_t size, Error *error) {
+        for (size_t i = 0; i < ELEMENTSOF(formats); i++) {
+                int r = format_matches(&formats[i], fd, size);
+                if (r < 0)
+                        return error_set_errno(error, r, "Could not read the image");
+                if (r == 0)
+                        continue;
+
+                r = error_set(error, ERROR_IMAGE_REJECTED, "The image is %s, neither raw nor qcow2",
+                              formats[i].what);
+                error_set_remedy(error, "%s", formats[i].remedy);
+                return r;
+        }
+        return 0;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The operations of vmkit-image, one run each. request is what the task sent; the descriptor handed
+ * over, if the operation takes one, is HANDED_FD. */
+
+#include <json-c/json.h>
+
+#include "image.h"
+
+#define HANDED_FD 3
+
+int operation_copy(struct json_object *request, ImageInfo *ret, Error *error);
+int operation_empty(struct json_object *request, ImageInfo *ret, Error *error);
+int operation_seed(struct json_object *request, ImageInfo *ret, Error *error);
+
+/* The descriptor is that of a regular file, open for reading. option is its name to the caller. */
+int handed_file_check(const char *option, uint64_t *ret_size, Error *error);
+
+/* A number of bytes in the request; 0 if there is none. */
+uint64_t request_size(struct json_object *request, const char *key);
+
+/* What QEMU wants the size of a disk to be: a multiple of 512. */
+static inline uint64_t whole_sectors(uint64_t size) {
+        return (size + 511) & ~UINT64_C(511);
+}
+
+/* Opens the directory of the request. */
+int open_target(struct json_object *request, Error *error);
+
+/* Copies the first size bytes, holes as holes. Reports progress. */
+int transfer(int source, int target, uint64_t size, Error *error);
+
+/* Runs a program of PATH with exactly that command line and waits for it. It has output_fd as
+ * standard output (below 0: none), extra_fd under its own number (below 0: none) and no more. */
+int run_tool(const char *const argv[], int output_fd, int extra_fd, const char *package,
+             Error *error);
+
+/* root without its capabilities, here and in what is run from here: none of this needs them. */
+int drop_capabilities(void);
