@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* vmkit-device: moves the functions of one unit, as one transaction, in a process of its own, so that a
+ * driver that never lets go holds up this process and nothing else.
+ *
+ *   vmkit-device bind      prove idle, journal, move to vfio-pci, verify; undone on any failure
+ *   vmkit-device release   wait until VFIO is idle, move back, verify, drop the records
+ *   vmkit-device settle    only wait until VFIO is idle (QEMU has let go)
+ *   vmkit-device inspect   report who uses each function, looked at closely
+ *   vmkit-device reset     reset each function
+ *
+ * The request on standard input: {"functions": [address…], "vm": uuid, "allow": [code…]}. Descriptor 3 is
+ * the root directory, descriptor 4 the journal's. */
+
+#include "base/child.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/strv.h"
+#include "claim.h"
+#include "host/binding.h"
+#include "host/usage.h"
+
+#define ROOT_FD 3
+#define CLAIMS_FD 4
+
+/* How long QEMU may take to close its descriptors after libvirt said that it ended. */
+#define VFIO_IDLE_USEC (30 * USEC_PER_SEC)
+
+typedef struct Function {
+        PciDevice *device;      /* of the inventory */
+        Claim *claim;
+        bool recorded;          /* undo ends the claim: it began with this transaction */
+        char *previous_vm;      /* of a record that was there before */
+        bool touched;           /* this transaction wrote to sysfs */
+        DiskLocks locks;
+} Function;
+
+typedef struct Transaction {
+        Inventory *inventory;
+        Function *functions;
+        size_t n_functions;
+        const char *vm;
+        char **allow;
+        char *boot_id;
+} Transaction;
+
+static void transaction_clear(Transaction *t) {
+        for (size_t i = 0; i < t->n_functions; i++) {
+                disk_locks_release(&t->functions[i].locks);
+                claim_free(t->functions[i].claim);
+                free(t->functions[i].previous_vm);
+        }
+        free(t->functions);
+        strv_free(t->allow);
+        free(t->boot_id);
+        inventory_free(t->inventory);
+}
+
+static int read_strings(struct json_object *request, const char *key, char ***ret) {
+        struct json_object *array = json_array(request, key);
+        _cleanup_strv_ char **strings = NULL;
+
+        for (size_t i = 0; array && i < json_object_array_length(array); i++) {
+                const char *s = json_object_get_string(json_object_array_get_idx(array, i));
+                int r = s ? strv_push(&strings, s) : -EBADMSG;
+                if (r < 0)
+                        return r;
+        }
+
+        *ret = TAKE_PTR(strings);
+        return 0;
+}
+
+static int transaction_find_functions(Transaction *t, char *const *addresses, Error *error) {
+        t->functions = calloc(strv_length(addresses) + 1, sizeof(Function));
+        if (!t->functions)
+                return -ENOMEM;
+
+        STRV_FOREACH(s, addresses) {
+                PciAddress address;
+
+                if (pci_address_parse(*s, &address) < 0)
+                        return error_set(error, ERROR_INVALID_ADDRESS, "'%s' is not a PCI address", *s);
+
+                PciDevice *device = inventory_find(t->inventory, &address);
+                if (!device)
+                        return error_set(error, ERROR_NO_SUCH_DEVICE, "There is no device at %s", *s);
+
+                t->functions[t->n_functions++].device = device;
+        }
+        return 0;
+}
+
+static int transaction_init(Transaction *t, struct json_object *request, Error *error) {
+        _cleanup_strv_ char **addresses = NULL;
+        int r;
+
+        t->vm = json_string(request, "vm");
+
+        r = read_strings(request, "functions", &addresses);
+        if (r >= 0)
+                r = read_strings(request, "allow", &t->allow);
+        if (r >= 0)
+                r = boot_id_read(&t->boot_id);
+        if (r >= 0)
+                r = inventory_read(ROOT_FD, &t->inventory);
+        if (r < 0)
+                return error_set_errno(error, r, "Could not read the host's devices");
+
+        return transaction_find_functions(t, addresses, error);
+}
+
+static bool is_on_vfio(const PciDevice *device) {
+        return streq_ptr(device->driver, VFIO_DRIVER);
+}
+
+/* --- bind ---------------------------------------------------------------------------------------------- */
+
+static int check_idle(const Transaction *t, const Function *f, Error *error) {
+        _cleanup_reasons_ Reasons reasons = {};
+        int r;
+
+        r = usage_inspect(ROOT_FD, t->inventory, f->device, &reasons);
+        if (r >= 0)
+                r = usage_inspect_deep(ROOT_FD, t->inventory, f->device, &reasons);
+        if (r < 0)
+                return error_set_errno(error, r, "Could not find out who uses %s",
+                                       PCI_ADDRESS_TEXT(&f->device->address));
+
+        const Reason *reason = reasons_blocking(&reasons, t->allow);
+        if (!reason)
+                return 0;
+
+        return error_set(error, reason_code_to_error(reason->code), "%s cannot be taken: %s (%s)",
+                         PCI_ADDRESS_TEXT(&f->device->address), reason->detail,
+                         reason_code_to_string(reason->code));
+}
+
+/* On vfio-pci already: held for a stopped VM, or by somebody else, who may be using it. */
+static int check_unopened(const Function *f, Error *error) {
+        if (binding_wait_idle(ROOT_FD, f->device->iommu_group, 0) >= 0)
+                return 0;
+        return error_set(error, ERROR_DEVICE_IN_USE,
+                         "%s cannot be taken: another user of VFIO, such as a VM that is not vmkit's, has its "
+                         "IOMMU group open (%s)",
+                         PCI_ADDRESS_TEXT(&f->device->address),
+                         reason_code_to_string(REASON_OTHER_DOMAIN));
+}
+
+/* The locks come first and stay until the drives are off their driver: what was seen to be idle under them
+ * cannot be mounted any more. */
+static int lock_and_check(Transaction *t, Error *error) {
+        for (size_t i = 0; i < t->n_functions; i++) {
+                Function *f = &t->functions[i];
+                int r;
+
+                if (is_on_vfio(f->device)) {
+                        r = check_unopened(f, error);
+                        if (r < 0)
+                                return r;
+                        continue;
+                }
+
+                /* What is known by name makes the better message, so it is looked at before the lock too. */
+                r = check_idle(t, f, error);
+                if (r >= 0)
+                        r = disk_locks_acquire(ROOT_FD, f->device, &f->locks, error);
+                if (r >= 0)
+                        r = check_idle(t, f, error);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int claim_new(const Transaction *t, const PciDevice *device, Claim **ret) {
+        _cleanup_(claim_freep) Claim *claim = calloc(1, sizeof(Claim));
+        int r;
+
+        if (!claim)
+                return -ENOMEM;
+
+        claim->address = device->address;
+        claim->vendor_id = device->vendor_id;
+        claim->device_id = device->device_id;
+        claim->boot_id = strdup(t->boot_id);
+        if (!claim->boot_id)
+                return -ENOMEM;
+
+        r = device_state_read(ROOT_FD, &device->address, &claim->original);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(claim);
+        return 0;
+}
+
+static int claim_set_state(Claim *claim, ClaimState state) {
+        bool working = state == CLAIM_BINDING || state == CLAIM_RELEASING;
+
+        claim->state = state;
+        claim->helper = working ? getpid() : 0;
+        claim->helper_start = 0;
+        if (working)
+                (void) process_start_time(claim->helper, &claim->helper_start);
+        return claim_write(CLAIMS_FD, claim);
+}
+
+static int claim_set_vm(Claim *claim, const char *vm) {
+        char *copy = vm ? strdup(vm) : NULL;
+
+        if (vm && !copy)
+                return -ENOMEM;
+        free(claim->vm);
+        claim->vm = copy;
+        return 0;
+}
+
+/* A record of another boot, or of another card, says nothing about this one. */
+static bool claim_is_about(const Claim *claim, const Transaction *t, const PciDevice *device) {
+        return streq_ptr(claim->boot_id, t->boot_id) && claim->vendor_id == device->vendor_id &&
+               claim->device_id == device->device_id;
+}
+
+/* A function that waits on vfio-pci has a record already, whose original state is the one to restore. */
+static int journal_intent(Transaction *t, Function *f, Error *error) {
+        int r;
+
+        r = claim_read(CLAIMS_FD, &f->device->address, &f->claim);
+        if (r >= 0 && !claim_is_about(f->claim, t, f->device)) {
+                f->claim = claim_free(f->claim);
+                r = -ENOENT;
+        }
+        if (r == -ENOENT) {
+                r = claim_new(t, f->device, &f->claim);
+                f->recorded = true;
+        } else if (r >= 0)
+                f->recorded = !is_on_vfio(f->device);
+        if (r >= 0 && !f->recorded && f->claim->vm) {
+                f->previous_vm = strdup(f->claim->vm);
+                r = f->previous_vm ? 0 : -ENOMEM;
+        }
+        if (r >= 0)
+                r = claim_set_vm(f->claim, t->vm);
+        if (r >= 0)
+                r = claim_set_state(f->claim, f->recorded ? CLAIM_BINDING : CLAIM_BOUND);
+        if (r < 0)
+                return error_set_errno(error, r, "Could not write the claim record of %s",
+                                       PCI_ADDRESS_TEXT(&f->device->address));
+        return 0;
+}
+
+static int bind_function(Function *f, Error *error) {
+        int r;
+
+        f->touched = true;
+
+        r = binding_to_vfio(ROOT_FD, &f->device->address, error);
+        if (r < 0)
+                return r;
+
+        /* The disks are gone with their driver; what is held now would only keep their names taken. */
+        disk_locks_release(&f->locks);
+
+        if (!binding_responds(ROOT_FD, &f->device->address))
+                return error_set(error, ERROR_BIND_FAILED, "%s does not answer on the bus any more",
+                                 PCI_ADDRESS_TEXT(&f->device->address));
+        return 0;
+}
+
+static int restore_function(Function *f, Error *error) {
+        int r;
+
+        r = binding_restore(ROOT_FD, &f->device->address, &f->claim->original, error);
+        if (r < 0) {
+                free(f->claim->reason);
+                f->claim->reason = error && error->message ? strdup(error->message) : NULL;
+                if (claim_set_state(f->claim, CLAIM_QUARANTINED) < 0)
+                        log_error("Could not record that %s did not come back",
+                                  PCI_ADDRESS_TEXT(&f->device->address));
+                return r;
+        }
+
+        r = claim_remove(CLAIMS_FD, &f->device->address);
+        if (r < 0)
+                return error_set_errno(error, r, "Could not remove the claim record of %s",
+                                       PCI_ADDRESS_TEXT(&f->device->address));
+        return 0;
+}
+
+/* One that was held for another VM, or by hand, is again. */
+static void give_back_record(Function *f) {
+        if (claim_set_vm(f->claim, f->previous_vm) < 0 || claim_set_state(f->claim, CLAIM_BOUND) < 0)
+                log_error("Could not give the claim record of %s back",
+                          PCI_ADDRESS_TEXT(&f->device->address));
+}
+
+static void undo_bind(Transaction *t) {
+        for (size_t i = t->n_functions; i-- > 0;) {
+                _cleanup_error_ Error error = ERROR_INIT;
+                Function *f = &t->functions[i];
+
+                disk_locks_release(&f->locks);
+                if (!f->claim)
+                        continue;
+                if (!f->recorded) {
+                        give_back_record(f);
+                        continue;
+                }
+
+                if (f->touched) {
+                        if (restore_function(f, &error) < 0)
+                                log_error("Undo: %s", str_na(error.message));
+                } else
+                        (void) claim_remove(CLAIMS_FD, &f->device->address);
+        }
+}
+
+static int bind_all(Transaction *t, Error *error) {
+        int r;
+
+        r = lock_and_check(t, error);
+        for (size_t i = 0; r >= 0 && i < t->n_functions; i++)
+                r = journal_intent(t, &t->functions[i], error);
+        for (size_t i = 0; r >= 0 && i < t->n_functions; i++)
+                r = bind_function(&t->functions[i], error);
+        for (size_t i = 0; r >= 0 && i < t->n_functions; i++) {
+                r = claim_set_state(t->functions[i].claim, CLAIM_BOUND);
+                if (r < 0)
+                        (void) error_set_errno(error, r, "Could not write a claim record");
+        }
+        return r;
+}
+
+static int verb_bind(Transaction *t, struct json_object *result, Error *error) {
+        int r = bind_all(t, error);
+
+        if (r < 0)
+                undo_bind(t);
+        return r;
+}
+
+/* --- release, settle ------------------------------------------------------------------------------------ */
+
+static int verb_settle(Transaction *t, struct json_object *result, Error *error) {
+        for (size_t i = 0; i < t->n_functions; i++) {
+                const PciDevice *device = t->functions[i].device;
+                int r;
+
+                r = is_on_vfio(device) ? binding_wait_idle(ROOT_FD, device->iommu_group, VFIO_IDLE_USEC) : 0;
+                if (r < 0)
+                        return error_set(error, ERROR_BUSY, "%s is still open in a VFIO user: %s",
+                                         PCI_ADDRESS_TEXT(&device->address), strerror(-r));
+        }
+        return 0;
+}
+
+/* All are marked before the first is waited for: whoever starts meanwhile sees that they are on their way. */
+static int mark_releasing(Transaction *t, Error *error) {
+        for (size_t i = 0; i < t->n_functions; i++) {
+                Function *f = &t->functions[i];
+                int r;
+
+                r = claim_read(CLAIMS_FD, &f->device->address, &f->claim);
+                if (r == -ENOENT)
+                        continue;
+                if (r >= 0)
+                        r = claim_set_state(f->claim, CLAIM_RELEASING);
+                if (r < 0)
+                        return error_set_errno(error, r, "Could not update the claim record of %s",
+                                               PCI_ADDRESS_TEXT(&f->device->address));
+        }
+        return 0;
+}
+
+static void mark_bound(Transaction *t) {
+        for (size_t i = 0; i < t->n_functions; i++)
+                if (t->functions[i].claim && claim_set_state(t->functions[i].claim, CLAIM_BOUND) < 0)
+                        log_error("Could not update the claim record of %s",
+                                  PCI_ADDRESS_TEXT(&t->functions[i].device->address));
+}
+
+static int verb_release(Transaction *t, struct json_object *result, Error *error) {
+        int r = mark_releasing(t, error);
+
+        if (r >= 0)
+                r = verb_settle(t, result, error);
+        if (r < 0) {
+                mark_bound(t);
+                return r;
+        }
+
+        /* One that does not come back must not keep the others away: all are tried. */
+        for (size_t i = t->n_functions; i-- > 0;) {
+                int k = t->functions[i].claim ? restore_function(&t->functions[i], error) : 0;
+                if (k < 0)
+                        r = k;
+        }
+        return r;
+}
+
+/* --- inspect, reset ------------------------------------------------------------------------------------- */
+
+static struct json_object *reasons_to_json(const Reasons *reasons) {
+        struct json_object *array = json_object_new_array();
+
+        for (size_t i = 0; i < reasons->n; i++) {
+                struct json_object *pair = json_object_new_array();
+
+                json_object_array_add(
+                        pair, json_object_new_string(reason_code_to_string(reasons->items[i].code)));
+                json_object_array_add(pair, json_object_new_string(reasons->items[i].detail));
+                json_object_array_add(array, pair);
+        }
+        return array;
+}
+
+static int verb_inspect(Transaction *t, struct json_object *result, Error *error) {
+        for (size_t i = 0; i < t->n_functions; i++) {
+                _cleanup_reasons_ Reasons reasons = {};
+                const PciDevice *device = t->functions[i].device;
+                int r;
+
+                r = is_on_vfio(device) ? 0 : usage_inspect_deep(ROOT_FD, t->inventory, device, &reasons);
+                if (r < 0)
+                        return error_set_errno(error, r, "Could not find out who uses %s",
+                                               PCI_ADDRESS_TEXT(&device->address));
+
+                json_object_object_add(result, PCI_ADDRESS_TEXT(&device->address),
+                                       reasons_to_json(&reasons));
+        }
+        return 0;
+}
+
+static int verb_reset(Transaction *t, struct json_object *result, Error *error) {
+        for (size_t i = 0; i < t->n_functions; i++) {
+                int r = 0;
+
+                if (is_on_vfio(t->functions[i].device))
+                        r = check_unopened(&t->functions[i], error);
+                if (r >= 0)
+                        r = binding_reset(ROOT_FD, &t->functions[i].device->address, error);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* -------------------------------------------------------------------------------------------------------- */
+
+typedef struct Verb {
+        const char *name;
+        int (*run)(Transaction *t, struct json_object *result, Error *error);
+} Verb;
+
+static const Verb verbs[] = {
+        { "bind", verb_bind },       { "release", verb_release }, { "settle", verb_settle },
+        { "inspect", verb_inspect }, { "reset", verb_reset },
+};
+
+static const Verb *verb_find(const char *name) {
+        for (size_t i = 0; name && i < ELEMENTSOF(verbs); i++)
+                if (streq(verbs[i].name, name))
+                        return &verbs[i];
+        return NULL;
+}
+
+static int run(const Verb *verb, struct json_object *result, Error *error) {
+        _cleanup_json_ struct json_object *request = NULL;
+        _cleanup_(transaction_clear) Transaction t = {};
+        int r;
+
+        r = child_read_request(&request);
+        if (r < 0)
+                return error_set_errno(error, r, "Could not read the request");
+
+        r = transaction_init(&t, request, error);
+        if (r < 0)
+                return r;
+        return verb->run(&t, result, error);
+}
+
+int main(int argc, char *argv[]) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        struct json_object *result = json_object_new_object();
+        const Verb *verb = verb_find(argc == 2 ? argv[1] : NULL);
+        int r;
+
+        if (!verb) {
+                fprintf(stderr, "vmkit-device is started by vmkitd; it is not a command of its own.\n");
+                json_unref(result);
+                return EXIT_FAILURE;
+        }
+
+        r = run(verb, result, &error);
+        if (r < 0) {
+                json_unref(result);
+                if (!error_is_set(&error))
+                        (void) error_set_errno(&error, r, "vmkit-device %s failed", verb->name);
+                return child_report_error(&error);
+        }
+        return child_report_result(result);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "base/strv.h"
+#include "device-ops.h"
+#include "transfer.h"
+
+typedef struct MoveData {
+        TransferVerb verb;
+        char **allow;
+} MoveData;
+
+static void free_move_data(void *p) {
+        MoveData *data = p;
+
+        if (data)
+                strv_free(data->allow);
+        free(data);
+}
+
+/* A device that a VM has, or that is on its way, is not to be touched by hand. */
+static int check_not_taken(const Device *d, Error *error) {
+        _cleanup_device_list_ DeviceList unit = {};
+        int r;
+
+        r = device_unit(d, &unit);
+        for (size_t i = 0; r >= 0 && i < unit.n; i++) {
+                const Device *member = devices_find(d->manager, &unit.items[i]->address);
+                const char *text = PCI_ADDRESS_TEXT(&member->pci->address);
+
+                if (member->lease)
+                        r = error_set(error, ERROR_DEVICE_CLAIMED, "%s is leased to the VM %s", text,
+                                      member->lease->spec->name);
+                else if (member->n_transfers > 0)
+                        r = error_set(error, ERROR_BUSY, "%s is being moved between drivers", text);
+                else if (member->health == HEALTH_WEDGED)
+                        r = error_set(error, ERROR_WEDGED, "%s is wedged: %s", text, member->health_detail);
+        }
+        return r;
+}
+
+static void on_moved(int r, const Error *error, void *userdata) {
+        job_step_done(userdata, r, error);
+}
+
+/* Judged again: between the call and the first step a VM may have been started. */
+static int run_move(Job *job, Error *error) {
+        const MoveData *data = job->data;
+        const Device *d = devices_find(job->manager, &job->device);
+        _cleanup_device_list_ DeviceList unit = {};
+        int r;
+
+        if (!d)
+                return error_set(error, ERROR_NO_SUCH_DEVICE, "The device is gone");
+
+        r = check_not_taken(d, error);
+        if (r >= 0)
+                r = device_unit(d, &unit);
+        if (r < 0)
+                return r;
+
+        const TransferUnit part = { .functions = unit, .allow = data->allow, .verb = data->verb };
+        r = transfer_start(job->manager, NULL, &part, 1, on_moved, job);
+        return r < 0 ? r : STEP_ASYNC;
+}
+
+static int begin_move(Device *d, const char *operation, const JobStep *step, TransferVerb verb, uid_t caller,
+                      char *const *allow, Job **ret) {
+        _cleanup_(job_freep) Job *job = NULL;
+        MoveData *data;
+        int r;
+
+        r = job_new(d->manager, operation, caller, &job);
+        if (r < 0)
+                return r;
+
+        data = calloc(1, sizeof(MoveData));
+        if (!data)
+                return -ENOMEM;
+        data->verb = verb;
+        job->data = data;
+        job->free_data = free_move_data;
+        job_set_device(job, &d->pci->address);
+
+        r = strv_copy(allow, &data->allow);
+        if (r >= 0)
+                r = job_add_steps(job, step, 1);
+        if (r >= 0)
+                r = job_begin(job);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(job);
+        return 0;
+}
+
+int device_bind(Device *d, uid_t caller, char *const *allow, Job **ret, Error *error) {
+        static const JobStep step = { .phase = "binding", .run = run_move };
+        _cleanup_reasons_ Reasons reasons = {};
+        int r;
+
+        r = check_not_taken(d, error);
+        if (r >= 0)
+                r = device_reasons(d, NULL, &reasons);
+        if (r < 0)
+                return r;
+
+        const Reason *reason = reasons_blocking(&reasons, allow);
+        if (reason)
+                return error_set(error, reason_code_to_error(reason->code), "%s cannot be taken: %s (%s)",
+                                 PCI_ADDRESS_TEXT(&d->pci->address), reason->detail,
+                                 reason_code_to_string(reason->code));
+        return begin_move(d, "bind", &step, TRANSFER_BIND, caller, allow, ret);
+}
+
+static int check_is_ours(const Device *d, Error *error) {
+        if (d->claim)
+                return check_not_taken(d, error);
+        return error_set(error, ERROR_WRONG_STATE, "%s is not held by vmkit", PCI_ADDRESS_TEXT(&d->pci->address));
+}
+
+int device_release(Device *d, uid_t caller, Job **ret, Error *error) {
+        static const JobStep step = { .phase = "releasing", .run = run_move };
+        int r = check_is_ours(d, error);
+
+        if (r >= 0 && d->health == HEALTH_QUARANTINED)
+                r = error_set(error, ERROR_QUARANTINED, "%s is quarantined: %s",
+                              PCI_ADDRESS_TEXT(&d->pci->address), str_na(d->health_detail));
+        return r < 0 ? r : begin_move(d, "release", &step, TRANSFER_RELEASE, caller, NULL, ret);
+}
+
+int device_reset(Device *d, uid_t caller, Job **ret, Error *error) {
+        static const JobStep step = { .phase = "resetting", .run = run_move };
+        int r = check_is_ours(d, error);
+
+        return r < 0 ? r : begin_move(d, "reset", &step, TRANSFER_RESET, caller, NULL, ret);
+}
+
+int device_clear_quarantine(Device *d, uid_t caller, Job **ret, Error *error) {
+        static const JobStep step = { .phase = "trying once more to return it", .run = run_move };
+
+        if (d->health != HEALTH_QUARANTINED)
+                return error_set(error, ERROR_WRONG_STATE, "%s is not quarantined",
+                                 PCI_ADDRESS_TEXT(&d->pci->address));
+        int r = check_not_taken(d, error);
+        return r < 0 ? r : begin_move(d, "clear-quarantine", &step, TRANSFER_RELEASE, caller, NULL, ret);
+}

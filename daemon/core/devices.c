@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "base/log.h"
+#include "devices.h"
+#include "host/usage.h"
+#include "manager.h"
+#include "observer.h"
+
+#define FRESH_USEC (2 * USEC_PER_SEC)
+#define RETRY_USEC (60 * USEC_PER_SEC)
+
+static const char *const health_names[_HEALTH_MAX] = {
+        [HEALTH_READY] = "ready",
+        [HEALTH_QUARANTINED] = "quarantined",
+        [HEALTH_WEDGED] = "wedged",
+        [HEALTH_NEEDS_REBOOT] = "needs-reboot",
+};
+
+const char *device_health_to_string(DeviceHealth health) {
+        return health_names[health];
+}
+
+static uint64_t now_monotonic(const Manager *m) {
+        uint64_t now = 0;
+
+        (void) sd_event_now(m->event, CLOCK_MONOTONIC, &now);
+        return now;
+}
+
+/* --- one device ----------------------------------------------------------------------------------------- */
+
+static Device *device_free(Device *d) {
+        if (!d)
+                return NULL;
+
+        claim_free(d->claim);
+        reasons_clear(&d->in_use);
+        reasons_clear(&d->deep);
+        free(d->health_detail);
+        free(d);
+        return NULL;
+}
+
+static void device_set_health(Device *d, DeviceHealth health, const char *detail) {
+        d->health = health;
+        free(d->health_detail);
+        d->health_detail = detail ? strdup(detail) : NULL;
+}
+
+/* What the journal says about the function that sits there now. A record of another boot, or of another
+ * device, is not about it. */
+static bool claim_is_current(const Device *d, const Claim *claim) {
+        return streq_ptr(claim->boot_id, d->manager->boot_id) && claim->vendor_id == d->pci->vendor_id &&
+               claim->device_id == d->pci->device_id;
+}
+
+void device_reload_claim(Device *d) {
+        _cleanup_(claim_freep) Claim *claim = NULL;
+        int r;
+
+        d->claim = claim_free(d->claim);
+        device_set_health(d, HEALTH_READY, NULL);
+
+        r = claim_read(d->manager->claims_fd, &d->pci->address, &claim);
+        if (r == -ENOENT)
+                return;
+        if (r < 0) {
+                device_set_health(d, HEALTH_QUARANTINED, "its claim record cannot be read");
+                return;
+        }
+        if (!claim_is_current(d, claim))
+                return;
+
+        if (claim->state == CLAIM_QUARANTINED)
+                device_set_health(d, HEALTH_QUARANTINED, claim->reason);
+        else if (d->n_transfers == 0 && claim_helper_is_alive(claim))
+                device_set_health(d, HEALTH_WEDGED, "its driver has not let go since an earlier attempt");
+        d->claim = TAKE_PTR(claim);
+}
+
+static Device *device_new(Manager *m, PciDevice *pci) {
+        Device *d = calloc(1, sizeof(Device));
+
+        if (!d)
+                return NULL;
+
+        d->manager = m;
+        d->pci = pci;
+        device_reload_claim(d);
+        return d;
+}
+
+static bool device_differs(const PciDevice *a, const PciDevice *b) {
+        return !streq_ptr(a->driver, b->driver) || a->iommu_group != b->iommu_group ||
+               a->n_vfs != b->n_vfs || a->vendor_id != b->vendor_id || a->device_id != b->device_id;
+}
+
+void device_forget_use(Device *d) {
+        d->in_use_at = 0;
+}
+
+/* After a move nothing of the old look holds. */
+void device_forget_all_use(Device *d) {
+        reasons_clear(&d->deep);
+        d->deep_at = 0;
+        device_forget_use(d);
+}
+
+const Reasons *device_in_use(Device *d) {
+        Manager *m = d->manager;
+        _cleanup_reasons_ Reasons fresh = {};
+        uint64_t now = now_monotonic(m);
+        int r;
+
+        if (d->in_use_at > 0 && now - d->in_use_at < FRESH_USEC)
+                return &d->in_use;
+
+        r = usage_inspect(m->root_fd, m->devices.inventory, d->pci, &fresh);
+        for (size_t i = 0; r >= 0 && i < d->deep.n; i++)
+                r = reasons_add(&fresh, d->deep.items[i].code, "%s", d->deep.items[i].detail);
+        if (r < 0) {
+                log_errno(r, "Could not find out who uses %s", PCI_ADDRESS_TEXT(&d->pci->address));
+                return &d->in_use;
+        }
+
+        reasons_clear(&d->in_use);
+        d->in_use = fresh;
+        fresh = (Reasons) {};
+        d->in_use_at = now;
+        return &d->in_use;
+}
+
+void device_set_deep(Device *d, Reasons *reasons) {
+        reasons_clear(&d->deep);
+        d->deep = *reasons;
+        d->deep_at = now_monotonic(d->manager);
+        *reasons = (Reasons) {};
+        device_forget_use(d);
+}
+
+void device_deep_failed(Device *d) {
+        reasons_clear(&d->deep);
+        d->deep_at = 0;
+        d->deep_failed_at = now_monotonic(d->manager);
+        device_forget_use(d);
+}
+
+bool device_deep_is_fresh(const Device *d) {
+        uint64_t now = now_monotonic(d->manager);
+
+        return (d->deep_at > 0 && now - d->deep_at < FRESH_USEC) ||
+               (d->deep_failed_at > 0 && now - d->deep_failed_at < RETRY_USEC);
+}
+
+static bool may_have_disks(const PciDevice *pci) {
+        bool kind = pci->kind == KIND_NVME || pci->kind == KIND_STORAGE || pci->kind == KIND_USB;
+
+        return kind && pci->driver && !streq(pci->driver, VFIO_DRIVER);
+}
+
+int device_add_unlooked(const Device *d, Reasons *reasons) {
+        _cleanup_device_list_ DeviceList unit = {};
+        int r;
+
+        r = device_unit(d, &unit);
+        for (size_t i = 0; r >= 0 && i < unit.n; i++) {
+                const Device *member = devices_find(d->manager, &unit.items[i]->address);
+
+                if (member->deep_at == 0 && may_have_disks(member->pci))
+                        r = reasons_add(reasons, REASON_HAS_DATA, "%s could not be looked at closely",
+                                        PCI_ADDRESS_TEXT(&member->pci->address));
+        }
+        return r;
+}
+
+/* What vmkit itself knows against giving the function away. */
+static int device_own_reasons(const Device *d, const Vm *vm, Reasons *reasons) {
+        char text[PCI_ADDRESS_TEXT_MAX];
+        int r = 0;
+
+        pci_address_format(&d->pci->address, text);
+        if (d->lease && d->lease != vm)
+                r = reasons_add(reasons, REASON_CLAIMED, "%s is leased to the VM %s", text,
+                                d->lease->spec->name);
+        if (r >= 0 && d->n_transfers > 0 && d->lease != vm)
+                r = reasons_add(reasons, REASON_CLAIMED, "%s is being moved between drivers", text);
+        if (r >= 0 && d->health == HEALTH_QUARANTINED)
+                r = reasons_add(reasons, REASON_QUARANTINED, "%s is quarantined: %s", text,
+                                d->health_detail ? d->health_detail : "it did not come back");
+        if (r >= 0 && d->health == HEALTH_WEDGED)
+                r = reasons_add(reasons, REASON_WEDGED, "%s is wedged: %s", text, d->health_detail);
+        return r;
+}
+
+int device_unit(const Device *d, DeviceList *ret) {
+        return inventory_unit(d->manager->devices.inventory, d->pci, ret);
+}
+
+int device_group(const Device *d, DeviceList *ret) {
+        return inventory_group(d->manager->devices.inventory, d->pci, ret);
+}
+
+int device_reasons(Device *d, const Vm *vm, Reasons *ret) {
+        Manager *m = d->manager;
+        _cleanup_reasons_ Reasons reasons = {};
+        _cleanup_device_list_ DeviceList unit = {};
+        int r;
+
+        r = usage_inspect_unit(m->root_fd, m->devices.inventory, d->pci, &reasons);
+        if (r >= 0)
+                r = device_unit(d, &unit);
+
+        for (size_t i = 0; r >= 0 && i < unit.n; i++) {
+                const Device *member = devices_find(m, &unit.items[i]->address);
+
+                r = device_own_reasons(member, vm, &reasons);
+                for (size_t k = 0; r >= 0 && k < member->deep.n; k++)
+                        r = reasons_add(&reasons, member->deep.items[k].code, "%s",
+                                        member->deep.items[k].detail);
+        }
+        if (r < 0)
+                return r;
+
+        *ret = reasons;
+        reasons = (Reasons) {};
+        return 0;
+}
+
+bool device_is_available(Device *d) {
+        _cleanup_reasons_ Reasons reasons = {};
+
+        return device_reasons(d, NULL, &reasons) >= 0 && !reasons_blocking(&reasons, NULL);
+}
+
+const char *device_original_driver(const Device *d) {
+        return d->claim ? d->claim->original.driver : d->pci->driver;
+}
+
+void device_set_lease(Device *d, Vm *vm) {
+        if (d->lease == vm)
+                return;
+
+        d->lease = vm;
+        device_forget_use(d);
+        observer_device_changed(d);
+}
+
+/* --- the table ------------------------------------------------------------------------------------------ */
+
+size_t devices_count(const Manager *m) {
+        return m->devices.inventory ? m->devices.inventory->n_devices : 0;
+}
+
+Device *devices_find(const Manager *m, const PciAddress *address) {
+        size_t low = 0, high = devices_count(m);
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+                Device *d = m->devices.items[middle];
+                int c = pci_address_compare(&d->pci->address, address);
+
+                if (c == 0)
+                        return d;
+                if (c < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return NULL;
+}
+
+typedef struct Merge {
+        Device **added, **removed, **changed;
+        size_t n_added, n_removed, n_changed;
+} Merge;
+
+static void merge_clear(Merge *merge) {
+        free(merge->added);
+        free(merge->removed);
+        free(merge->changed);
+}
+
+/* Both inventories are in the order of addresses, so one walk over the two pairs them up. */
+static int merge_inventories(Manager *m, const Inventory *next, Device **items, Merge *merge) {
+        Device **old = m->devices.items;
+        size_t n_old = devices_count(m), i = 0;
+
+        merge->added = calloc(next->n_devices + 1, sizeof(Device *));
+        merge->changed = calloc(next->n_devices + 1, sizeof(Device *));
+        merge->removed = calloc(n_old + 1, sizeof(Device *));
+        if (!merge->added || !merge->changed || !merge->removed)
+                return -ENOMEM;
+
+        for (size_t k = 0; k < next->n_devices; k++) {
+                PciDevice *pci = next->devices[k];
+
+                for (; i < n_old && pci_address_compare(&old[i]->pci->address, &pci->address) < 0; i++)
+                        merge->removed[merge->n_removed++] = old[i];
+
+                if (i < n_old && pci_address_equal(&old[i]->pci->address, &pci->address)) {
+                        items[k] = old[i++];
+                        if (device_differs(items[k]->pci, pci))
+                                merge->changed[merge->n_changed++] = items[k];
+                } else {
+                        items[k] = device_new(m, pci);
+                        if (!items[k])
+                                return -ENOMEM;
+                        merge->added[merge->n_added++] = items[k];
+                }
+        }
+
+        for (; i < n_old; i++)
+                merge->removed[merge->n_removed++] = old[i];
+        return 0;
+}
+
+/* A device that vanishes takes its lease along; the VM learns of it from QEMU. */
+static void tell_differences(Manager *m, const Merge *merge) {
+        for (size_t i = 0; i < merge->n_removed; i++) {
+                observer_device_removed(merge->removed[i]);
+                device_free(merge->removed[i]);
+        }
+        for (size_t i = 0; i < merge->n_added; i++)
+                observer_device_added(merge->added[i]);
+        for (size_t i = 0; i < merge->n_changed; i++) {
+                device_forget_use(merge->changed[i]);
+                observer_device_changed(merge->changed[i]);
+        }
+}
+
+int devices_refresh(Manager *m) {
+        DeviceTable *table = &m->devices;
+        _cleanup_(inventory_freep) Inventory *next = NULL;
+        _cleanup_free_ Device **items = NULL;
+        _cleanup_(merge_clear) Merge merge = {};
+        int r;
+
+        r = inventory_read(m->root_fd, &next);
+        if (r < 0)
+                return r;
+
+        items = calloc(next->n_devices + 1, sizeof(Device *));
+        if (!items)
+                return -ENOMEM;
+
+        r = merge_inventories(m, next, items, &merge);
+        if (r < 0) {
+                for (size_t i = 0; i < merge.n_added; i++)
+                        device_free(merge.added[i]);
+                return r;
+        }
+
+        for (size_t k = 0; k < next->n_devices; k++)
+                items[k]->pci = next->devices[k];
+
+        Inventory *previous = table->inventory;
+        free(table->items);
+        table->items = TAKE_PTR(items);
+        table->inventory = TAKE_PTR(next);
+        table->read_at = now_monotonic(m);
+
+        tell_differences(m, &merge);
+        inventory_free(previous);
+        return 0;
+}
+
+int devices_refresh_if_old(Manager *m) {
+        if (m->host_is_real && now_monotonic(m) - m->devices.read_at < FRESH_USEC)
+                return 0;
+        return devices_refresh(m);
+}
+
+static int on_refresh(sd_event_source *source, uint64_t usec, void *userdata) {
+        Manager *m = userdata;
+        int r = devices_refresh(m);
+
+        if (r < 0)
+                log_errno(r, "Could not read the host's devices");
+        return 0;
+}
+
+/* Binding one device makes several events; one look after the last of them is enough. */
+static int on_device_event(sd_device_monitor *monitor, sd_device *device, void *userdata) {
+        Manager *m = userdata;
+        DeviceTable *table = &m->devices;
+
+        if (table->refresh_source) {
+                (void) sd_event_source_set_time_relative(table->refresh_source, 50 * USEC_PER_MSEC);
+                (void) sd_event_source_set_enabled(table->refresh_source, SD_EVENT_ONESHOT);
+                return 0;
+        }
+
+        (void) sd_event_add_time_relative(m->event, &table->refresh_source, CLOCK_MONOTONIC,
+                                          50 * USEC_PER_MSEC, 10 * USEC_PER_MSEC, on_refresh, m);
+        return 0;
+}
+
+int devices_watch(Manager *m) {
+        DeviceTable *table = &m->devices;
+        int r;
+
+        r = sd_device_monitor_new(&table->monitor);
+        if (r >= 0)
+                r = sd_device_monitor_filter_add_match_subsystem_devtype(table->monitor, "pci", NULL);
+        if (r >= 0)
+                r = sd_device_monitor_attach_event(table->monitor, m->event);
+        if (r >= 0)
+                r = sd_device_monitor_start(table->monitor, on_device_event, m);
+        return r;
+}
+
+void devices_clear(DeviceTable *table) {
+        size_t n = table->inventory ? table->inventory->n_devices : 0;
+
+        for (size_t i = 0; i < n; i++)
+                device_free(table->items[i]);
+        free(table->items);
+        inventory_free(table->inventory);
+        sd_event_source_disable_unref(table->refresh_source);
+        sd_device_monitor_unref(table->monitor);
+        *table = (DeviceTable) {};
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* All that the daemon knows while it runs: the devices of the host, the VMs that libvirt has, the jobs
+ * under way. Everything here is read again from the kernel, libvirt and the journal of claims at start. */
+
+#include "base/child.h"
+#include "base/worker.h"
+#include "claim.h"
+#include "config.h"
+#include "devices.h"
+#include "job.h"
+#include "virt/virt.h"
+#include "vm.h"
+
+typedef struct Observer Observer;
+typedef struct Inspection Inspection;
+
+struct Manager {
+        sd_event *event;
+        const Config *config;
+        WorkerPool *workers;
+        Virt *virt;
+        const Observer *observer;
+        void *observer_data;
+
+        int root_fd;       /* of the host: "/" or a test's tree */
+        int state_fd;      /* STATE */
+        int claims_fd;     /* STATE/claims */
+        char *device_helper, *image_helper; /* paths */
+        char *boot_id;
+        bool host_is_real; /* root_fd is "/": udev's events are about it */
+
+        DeviceTable devices;
+
+        Vm **vms;
+        size_t n_vms;
+
+        Job **jobs;
+        size_t n_jobs;
+        uint64_t last_job_id;
+
+        bool reconciled;   /* the journal has been compared with libvirt since the start */
+        bool stopping;     /* SIGTERM was seen: no new jobs, exit after the last device transaction */
+        unsigned n_transfers;
+        Inspection *inspections; /* under way, in a list */
+        unsigned n_inspections;
+};
+
+int manager_new(sd_event *event, const Config *config, Manager **ret);
+Manager *manager_free(Manager *m);
+DEFINE_CLEANUP(Manager *, manager_free);
+
+/* Reads the host and connects to libvirt. The observer is set by then. */
+int manager_start(Manager *m);
+
+/* Finishes the device transactions under way, then leaves the loop. */
+void manager_stop(Manager *m);
+
+int manager_add_job(Manager *m, Job *job);
+void manager_remove_job(Manager *m, Job *job);
+void manager_job_ended(Manager *m);
+Job *manager_find_job(const Manager *m, uint64_t id);
+size_t manager_count_jobs(const Manager *m, uid_t uid); /* running ones */
+
+/* Refuses what would begin now: stopping, too many jobs of the caller. */
+int manager_check_job_allowed(const Manager *m, uid_t uid, Error *error);
+
+Vm *manager_find_vm(const Manager *m, const char *name);
+Vm *manager_find_vm_by_uuid(const Manager *m, const char *uuid);
+int manager_add_vm(Manager *m, Vm *vm);
+void manager_remove_vm(Manager *m, Vm *vm);
+
+/* Called when a transfer (transfer.h) begins and ends. */
+void manager_transfer_began(Manager *m);
+void manager_transfer_ended(Manager *m);
+
+/* Looks at the journal's record of one device again and puts right what it shows. */
+void reconcile_device(Manager *m, const PciAddress *address);
+
+/* virt/virt.h's handler, in reconcile.c */
+extern const VirtHandler manager_virt_handler;

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What creating a VM would do, and every reason it would not. PlanVM shows it, CreateVM carries it out. */
+
+#include "request.h"
+#include "select.h"
+#include "vm.h"
+
+typedef enum Severity {
+        SEVERITY_FAIL,
+        SEVERITY_WARN,
+        SEVERITY_INFO,
+        _SEVERITY_MAX,
+} Severity;
+
+const char *severity_to_string(Severity severity);
+
+typedef struct Finding {
+        const char *code;   /* "no-candidate", a reason code, … */
+        Severity severity;
+        ErrorCode error;    /* how CreateVM fails because of it */
+        char *detail;
+        char *remedy;
+} Finding;
+
+/* A device that was asked for, and all that moves with it. */
+typedef struct PlanDevice {
+        Device *device;
+        DeviceList unit;
+        bool automatic;     /* chosen by us */
+        bool overridden;    /* a reason stands against it that the caller took responsibility for */
+} PlanDevice;
+
+typedef struct Plan {
+        VmSpec *spec;       /* complete but for the paths of its files */
+        Finding *findings;
+        size_t n_findings;
+        PlanDevice *devices;
+        size_t n_devices;
+        uint64_t image_size; /* of a stored image: virtual; 0: not known before the copy */
+} Plan;
+
+Plan *plan_free(Plan *plan);
+DEFINE_CLEANUP(Plan *, plan_free);
+
+/* The request has been checked. */
+int plan_make(Manager *m, const VmRequest *request, Plan **ret);
+
+bool plan_is_ready(const Plan *plan);
+
+/* 0, or the first finding that fails, as an error. */
+int plan_refuse(const Plan *plan, Error *error);
+
+/* The device addresses of the plan in place of `auto`, so that what was shown (and consented to) is what a
+ * second plan takes, or nothing. */
+int plan_pin_request(const Plan *plan, VmRequest *request);

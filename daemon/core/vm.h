@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A VM: a libvirt domain that carries our metadata, and what is happening to it at the moment. */
+
+#include "job.h"
+#include "virt/virt.h"
+
+typedef struct Device Device;
+
+struct Vm {
+        Manager *manager;
+        VmSpec *spec;
+        DomainState state;    /* as libvirt said last */
+        bool defined;         /* libvirt has it */
+        Job *job;             /* the operation under way; NULL: none */
+        bool seen_active;     /* since the launch under way: libvirt's events say that it runs */
+        bool gone;            /* libvirt has it no more; goes when its job has ended */
+};
+
+int vm_new(Manager *m, VmSpec *spec, Vm **ret); /* takes the spec */
+Vm *vm_free(Vm *vm);
+DEFINE_CLEANUP(Vm *, vm_free);
+
+/* "creating", "stopped", "running", …, "unknown" while libvirt is away. */
+const char *vm_state(const Vm *vm);
+bool vm_is_active(const Vm *vm); /* QEMU is there */
+
+/* Refuses while another operation runs on it, or libvirt is away. */
+int vm_check_idle(const Vm *vm, Error *error);
+
+/* The operations. Each sets a job that will begin on the next turn of the loop. caller: the uid. */
+typedef struct StopOptions {
+        uint64_t timeout; /* µs */
+        bool force;
+} StopOptions;
+
+int vm_start(Vm *vm, uid_t caller, Job **ret, Error *error);
+int vm_stop(Vm *vm, uid_t caller, const StopOptions *options, Job **ret, Error *error);
+int vm_reboot(Vm *vm, uid_t caller, Job **ret, Error *error);
+int vm_pause(Vm *vm, uid_t caller, Job **ret, Error *error);
+int vm_resume(Vm *vm, uid_t caller, Job **ret, Error *error);
+
+typedef struct DestroyOptions {
+        bool force, keep_disk;
+} DestroyOptions;
+int vm_destroy(Vm *vm, uid_t caller, const DestroyOptions *options, Job **ret, Error *error);
+
+/* Writes the new value to the domain's metadata. */
+int vm_set_autostart(Vm *vm, bool autostart, VirtDone done, void *userdata, Error *error);
+
+/* Whether a stopped VM keeps this device on vfio-pci. */
+bool vm_holds_device(const Vm *vm, const VmDevice *device);
+/* Tells the observer that the assignments of the spec's devices have changed. */
+void vm_tell_assignments(Manager *m, const VmSpec *spec);
+bool vm_is_assigned(const Vm *vm, const PciAddress *address);
+
+/* Leases to a VM that runs what the journal holds for it: it may have been started by other means, or the
+ * answer of its start was lost. */
+void vm_lease_claimed(Vm *vm);
+
+/* Whatever it leases is nobody's. */
+void vm_drop_leases(Vm *vm);
+
+/* The device of the unit that was asked for, which decides where the unit waits. */
+const VmDevice *vm_requested_device(const VmSpec *spec, const VmDevice *of);
+
+/* Events. */
+void vm_job_ended(Vm *vm, const Job *job);
+void vm_state_changed(Vm *vm, DomainState state);
+
+/* libvirt has it no more: what it holds goes back to the host, and it is gone for the bus too. */
+void vm_forget(Vm *vm);
+
+/* Brings back what a VM that has stopped by itself still leases; does nothing if a job will. */
+void vm_return_devices(Vm *vm);
+
+/* The steps, for operations that are made of several. */
+extern const JobStep vm_start_steps[];
+extern const size_t vm_n_start_steps;
+extern const JobStep vm_return_step;      /* after a stop: each device where on-stop says */
+extern const JobStep vm_return_all_step;  /* before destruction: all to the host */
+
+/* Where its files are, relative to the state directory: "vms/UUID". */
+int vm_directory(const VmSpec *spec, char **ret);
+int vm_directory_path(const Vm *vm, char **ret); /* absolute */
+/* Removes the directory and the files in it. */
+int vm_remove_files(int state_fd, const char *uuid);
+/* The same on a worker, as a step of a job: a large file takes time. */
+int vm_remove_files_async(Job *job);
+/* A mark in the directory: its VM is being made or removed, and if libvirt has no such domain when vmkitd
+ * starts, the files go. Without it they stay, whatever libvirt says. */
+int vm_mark_unfinished(Manager *m, const char *uuid, bool unfinished);
+bool vm_is_unfinished(Manager *m, const char *uuid);
