@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "base/log.h"
+#include "base/strv.h"
+#include "call.h"
+#include "core/transfer.h"
+#include "methods.h"
+#include "options.h"
+#include "paths.h"
+
+/* Neither one connection nor all those of one user can fill the daemon with calls that wait, be it for a
+ * password or for a look at devices. */
+#define CALLS_PER_SENDER_MAX 32
+#define CALLS_PER_USER_MAX 64
+#define CALLS_MAX 4096
+
+#define ACCESS_DENIED SD_BUS_ERROR_ACCESS_DENIED
+#define INTERACTION_REQUIRED SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED
+
+/* --- life ------------------------------------------------------------------------------------------------- */
+
+static Call *call_free(Call *call) {
+        if (!call)
+                return NULL;
+
+        if (call->previous)
+                call->previous->next = call->next;
+        else if (call->bus->calls == call)
+                call->bus->calls = call->next;
+        if (call->next)
+                call->next->previous = call->previous;
+        call->bus->n_calls--;
+
+        polkit_check_drop(call->check);
+        sd_bus_slot_unref(call->slot);
+        if (call->free_data)
+                call->free_data(call->data);
+        auth_clear(&call->auth);
+        sd_bus_message_unref(call->message);
+        free(call);
+        return NULL;
+}
+
+static int call_new(Bus *b, const MethodRow *row, sd_bus_message *message, Call **ret) {
+        Call *call = calloc(1, sizeof(Call));
+
+        if (!call)
+                return -ENOMEM;
+
+        call->bus = b;
+        call->row = row;
+        call->message = sd_bus_message_ref(message);
+        call->caller = (uid_t) -1;
+        call->next = b->calls;
+        if (call->next)
+                call->next->previous = call;
+        b->calls = call;
+        b->n_calls++;
+        *ret = call;
+        return 0;
+}
+
+void calls_drop_all(Bus *b) {
+        while (b->calls)
+                call_free(b->calls);
+}
+
+static unsigned count_calls_of_user(const Bus *b, uid_t uid) {
+        unsigned n = 0;
+
+        for (const Call *call = b->calls; call; call = call->next)
+                n += call->caller == uid;
+        return n;
+}
+
+static unsigned count_calls_of(const Bus *b, const char *sender) {
+        unsigned n = 0;
+
+        for (const Call *call = b->calls; call; call = call->next)
+                n += streq_ptr(sd_bus_message_get_sender(call->message), sender);
+        return n;
+}
+
+/* --- the target ------------------------------------------------------------------------------------------- */
+
+int call_vm(const Call *call, Vm **ret, Error *error) {
+        *ret = vm_from_path(call->bus->manager, sd_bus_message_get_path(call->message));
+        return *ret ? 0 : error_set(error, ERROR_NO_SUCH_VM, "The VM is gone");
+}
+
+int call_device(const Call *call, Device **ret, Error *error) {
+        *ret = device_from_path(call->bus->manager, sd_bus_message_get_path(call->message));
+        return *ret ? 0 : error_set(error, ERROR_NO_SUCH_DEVICE, "The device is gone");
+}
+
+int call_job(const Call *call, Job **ret, Error *error) {
+        *ret = job_from_path(call->bus->manager, sd_bus_message_get_path(call->message));
+        return *ret ? 0 : error_set(error, ERROR_NO_SUCH_JOB, "The job is gone");
+}
+
+/* --- replies ---------------------------------------------------------------------------------------------- */
+
+int call_replied(Call *call, int r) {
+        call->replied = true;
+        if (r < 0)
+                log_debug("A reply could not be sent: %s", strerror(-r));
+        return CALL_ANSWERED;
+}
+
+int call_reply_message(Call *call, sd_bus_message *reply) {
+        return call_replied(call, sd_bus_send(NULL, reply, NULL));
+}
+
+static int send_error(Call *call, const char *name, const char *message) {
+        const sd_bus_error e = SD_BUS_ERROR_MAKE_CONST(name, message);
+
+        return call_replied(call, sd_bus_reply_method_error(call->message, &e));
+}
+
+/* Where this case has a remedy of its own, it is the second line of the message: a second argument would be
+ * hidden, with the message, by bindings that expect one string. */
+static int send_error_with_remedy(Call *call, const Error *error) {
+        _cleanup_free_ char *text = NULL;
+
+        if (!error->remedy)
+                return send_error(call, error_code_name(error->code), str_na(error->message));
+        if (asprintf(&text, "%s\n%s", str_na(error->message), error->remedy) < 0)
+                return call_replied(call, -ENOMEM);
+        return send_error(call, error_code_name(error->code), text);
+}
+
+int call_reply_error(Call *call, int r, const Error *error) {
+        _cleanup_error_ Error own = ERROR_INIT;
+
+        if (!error_is_set(error)) {
+                (void) error_set_errno(&own, r, "%s failed", call->row->member);
+                error = &own;
+        }
+        return send_error_with_remedy(call, error);
+}
+
+int call_reply_job(Call *call, const Job *job) {
+        return call_reply(call, "o", JOB_PATH(job));
+}
+
+void call_finish(Call *call) {
+        if (!call->replied) {
+                log_error("%s ended without an answer", call->row->member);
+                (void) call_reply_error(call, -EBADE, NULL);
+        }
+        call_free(call);
+}
+
+/* Ends the call with the outcome of a stage that failed. */
+static void call_fail(Call *call, int r, const Error *error) {
+        if (!call->replied)
+                (void) call_reply_error(call, r, error);
+        call_finish(call);
+}
+
+static void refuse_more(Call *call, const char *why) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r = error_set(&error, ERROR_LIMIT_EXCEEDED, "%s", why);
+
+        error_set_remedy(&error, "Wait a moment and try again.");
+        call_fail(call, r, &error);
+}
+
+/* --- the stages, last first ------------------------------------------------------------------------------- */
+
+static void call_handle(Call *call) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r;
+
+        r = call->row->handle(call, &error);
+        if (r < 0)
+                call_fail(call, r, &error);
+        else if (r == CALL_ANSWERED)
+                call_finish(call);
+}
+
+/* The actions that were not granted, each once: "org.vmkit.create-vm, org.vmkit.use-device for …". */
+static char *missing_rights(const Call *call) {
+        _cleanup_strv_ char **rights = NULL;
+
+        for (size_t i = 0; i < call->auth.n; i++) {
+                const AuthItem *item = &call->auth.items[i];
+                char *right;
+
+                if (item->granted)
+                        continue;
+                if (asprintf(&right, "%s%s%s", action_id(item->action), str_empty(item->device) ? "" : " for ",
+                             item->device) < 0)
+                        return NULL;
+                if (strv_contains(rights, right))
+                        free(right);
+                else if (strv_consume(&rights, right) < 0)
+                        return NULL;
+        }
+        return strv_join(rights, ", ");
+}
+
+static void log_verdict(const Call *call, int level, const char *outcome) {
+        log_message(level, "uid %u: %s.%s on %s%s%s: %s", call->caller, call->row->interface,
+                    call->row->member, sd_bus_message_get_path(call->message), call->auth.act ? " to " : "",
+                    call->auth.act ? call->auth.act : "", outcome);
+}
+
+static void refuse(Call *call, const char *name, const char *why) {
+        _cleanup_free_ char *message = NULL, *rights = missing_rights(call);
+
+        log_verdict(call, LOG_NOTICE, why);
+        if (asprintf(&message, "Not authorised: this needs %s (%s)", rights ? rights : "a right", why) < 0)
+                message = NULL;
+        (void) send_error(call, name, message ? message : "Not authorised");
+        call_finish(call);
+}
+
+static void on_verdict(Verdict verdict, void *userdata) {
+        Call *call = userdata;
+
+        call->check = NULL;
+        switch (verdict) {
+        case VERDICT_GRANTED:
+                log_verdict(call, LOG_INFO, "authorised");
+                call_handle(call);
+                break;
+        case VERDICT_NEEDS_INTERACTION:
+                refuse(call, INTERACTION_REQUIRED, "a password would have to be asked for");
+                break;
+        case VERDICT_UNAVAILABLE:
+                refuse(call, ACCESS_DENIED, "polkit does not answer");
+                break;
+        case VERDICT_DENIED:
+                refuse(call, ACCESS_DENIED, "denied by polkit");
+                break;
+        }
+}
+
+static void call_authorise(Call *call) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r;
+
+        if (call->row->action == ACTION_PUBLIC) {
+                call_handle(call);
+                return;
+        }
+
+        r = call->row->details ? call->row->details(call, &error)
+                               : auth_add(&call->auth, call->row->action, "", "", "", "");
+        if (r >= 0)
+                r = polkit_check(call->bus->bus, sd_bus_message_get_sender(call->message), call->caller,
+                                 sd_bus_message_get_allow_interactive_authorization(call->message) > 0,
+                                 &call->auth, on_verdict, call, &call->check);
+        if (r < 0)
+                call_fail(call, r, &error);
+}
+
+static void on_inspected(int r, const Error *error, void *userdata) {
+        Call *call = userdata;
+
+        if (r < 0)
+                log_warning("Devices could not be looked at closely: %s", str_na(error ? error->message : NULL));
+        call_authorise(call);
+}
+
+/* What was looked at a moment ago needs no helper; the last word is the device helper's at each bind. */
+static void drop_fresh(const Manager *m, DeviceList *devices) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < devices->n; i++)
+                if (!device_deep_is_fresh(devices_find(m, &devices->items[i]->address)))
+                        devices->items[kept++] = devices->items[i];
+        devices->n = kept;
+}
+
+static void call_inspect(Call *call) {
+        _cleanup_device_list_ DeviceList devices = {};
+        int r = 0;
+
+        if (call->row->inspect) {
+                r = call->row->inspect(call, &devices);
+                drop_fresh(call->bus->manager, &devices);
+        }
+        if (r >= 0 && devices.n > 0) {
+                r = transfer_inspect(call->bus->manager, &devices, on_inspected, call);
+                if (r >= 0)
+                        return;
+        }
+
+        if (r == -EBUSY)
+                refuse_more(call, "Too many devices are being looked at");
+        else if (r < 0)
+                call_fail(call, r, NULL);
+        else
+                call_authorise(call);
+}
+
+static void call_read(Call *call) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r;
+
+        r = call->row->read ? call->row->read(call, &error) : options_read_none(call->message, &error);
+        if (r < 0)
+                call_fail(call, r, &error);
+        else
+                call_inspect(call);
+}
+
+static int on_caller(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
+        Call *call = userdata;
+        uint32_t uid;
+
+        call->slot = sd_bus_slot_unref(call->slot);
+        if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "u", &uid) < 0) {
+                /* It has left the bus: nobody is there to be answered. */
+                call->replied = true;
+                call_finish(call);
+                return 0;
+        }
+
+        call->caller = uid;
+        if (uid != 0 && count_calls_of_user(call->bus, uid) > CALLS_PER_USER_MAX)
+                refuse_more(call, "Too many calls of yours wait for an answer");
+        else
+                call_read(call);
+        return 0;
+}
+
+/* Not sd_bus_query_sender_creds(), which would make the loop wait for the bus. */
+static int ask_for_caller(Call *call) {
+        return sd_bus_call_method_async(call->bus->bus, &call->slot, "org.freedesktop.DBus",
+                                        "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                                        "GetConnectionUnixUser", on_caller, call, "s",
+                                        sd_bus_message_get_sender(call->message));
+}
+
+int call_dispatch(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        const MethodRow *row = method_find(sd_bus_message_get_interface(message),
+                                           sd_bus_message_get_member(message));
+        const char *sender = sd_bus_message_get_sender(message);
+        /* The userdata argument is the object that was found; the vtable's own is the Bus. */
+        Bus *b = sd_bus_slot_get_userdata(sd_bus_get_current_slot(sd_bus_message_get_bus(message)));
+        Call *call;
+        int r;
+
+        if (!row || !sender)
+                return sd_bus_error_set(error, SD_BUS_ERROR_UNKNOWN_METHOD, "There is no such method");
+        if (b->n_calls >= CALLS_MAX || count_calls_of(b, sender) >= CALLS_PER_SENDER_MAX)
+                return sd_bus_error_set(error, error_code_name(ERROR_LIMIT_EXCEEDED),
+                                        "Too many calls wait for an answer");
+
+        r = call_new(b, row, message, &call);
+        if (r < 0)
+                return r;
+
+        if (row->action == ACTION_PUBLIC && !row->needs_caller) {
+                call_read(call);
+                return 1;
+        }
+
+        r = ask_for_caller(call);
+        if (r < 0)
+                call_fail(call, r, NULL);
+        return 1;
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "base/log.h"
+#include "polkit.h"
+
+/* Without a prompt polkit answers at once. With one, it waits for a person. */
+#define SILENT_TIMEOUT_USEC (25 * USEC_PER_SEC)
+#define PROMPT_TIMEOUT_USEC (600 * USEC_PER_SEC)
+
+static const char *const action_ids[_ACTION_MAX] = {
+        [ACTION_CONTROL_OWN_VM] = "org.vmkit.control-own-vm",
+        [ACTION_CONTROL_ANY_VM] = "org.vmkit.control-any-vm",
+        [ACTION_DESTROY_OWN_VM] = "org.vmkit.destroy-own-vm",
+        [ACTION_DESTROY_ANY_VM] = "org.vmkit.destroy-any-vm",
+        [ACTION_CREATE_VM] = "org.vmkit.create-vm",
+        [ACTION_USE_DEVICE] = "org.vmkit.use-device",
+        [ACTION_OVERRIDE_DEVICE] = "org.vmkit.override-device",
+        [ACTION_MANAGE_DEVICE] = "org.vmkit.manage-device",
+};
+
+const char *action_id(Action action) {
+        return action_ids[action];
+}
+
+struct PolkitCheck {
+        sd_bus *bus;
+        char *sender;
+        bool interactive;
+        Auth *auth;
+        PolkitDone done;
+        void *userdata;
+
+        size_t current;             /* item that polkit is being asked about */
+        const AuthItem *challenge;  /* the strongest that needs a password */
+        bool denied;                /* one has a plain no */
+        bool prompting;
+        sd_bus_slot *slot;
+        sd_event_source *at_once;
+};
+
+/* --- what is asked ---------------------------------------------------------------------------------------- */
+
+static void auth_item_clear(AuthItem *item) {
+        free(item->vm);
+        free(item->device);
+        free(item->kind);
+        free(item->vendor);
+}
+
+int auth_add(Auth *auth, Action action, const char *vm, const char *device, const char *kind,
+             const char *vendor) {
+        AuthItem *grown = reallocarray(auth->items, auth->n + 1, sizeof(AuthItem));
+
+        if (!grown)
+                return -ENOMEM;
+        auth->items = grown;
+
+        AuthItem item = {
+                .action = action,
+                .vm = strdup(vm),
+                .device = strdup(device),
+                .kind = strdup(kind),
+                .vendor = strdup(vendor),
+        };
+        if (!item.vm || !item.device || !item.kind || !item.vendor) {
+                auth_item_clear(&item);
+                return -ENOMEM;
+        }
+
+        auth->items[auth->n++] = item;
+        return 0;
+}
+
+void auth_clear(Auth *auth) {
+        for (size_t i = 0; i < auth->n; i++)
+                auth_item_clear(&auth->items[i]);
+        free(auth->items);
+        free(auth->act);
+        *auth = (Auth) {};
+}
+
+/* --- asking ----------------------------------------------------------------------------------------------- */
+
+PolkitCheck *polkit_check_drop(PolkitCheck *check) {
+        if (!check)
+                return NULL;
+
+        sd_bus_slot_unref(check->slot);
+        sd_event_source_disable_unref(check->at_once);
+        free(check->sender);
+        free(check);
+        return NULL;
+}
+
+static void finish(PolkitCheck *check, Verdict verdict) {
+        PolkitDone done = check->done;
+        void *userdata = check->userdata;
+
+        polkit_check_drop(check);
+        done(verdict, userdata);
+}
+
+static int append_details(sd_bus_message *m, const PolkitCheck *check, const AuthItem *item) {
+        const struct {
+                const char *key, *value;
+        } details[] = {
+                { "vm", item->vm },
+                { "device", item->device },
+                { "kind", item->kind },
+                { "vendor", item->vendor },
+        };
+        int r;
+
+        r = sd_bus_message_open_container(m, 'a', "{ss}");
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(details); i++)
+                if (!str_empty(details[i].value))
+                        r = sd_bus_message_append(m, "{ss}", details[i].key, details[i].value);
+
+        if (r >= 0 && check->prompting && check->auth->act) {
+                _cleanup_free_ char *text = NULL;
+
+                if (asprintf(&text, "Authentication is required to %s", check->auth->act) < 0)
+                        return -ENOMEM;
+                r = sd_bus_message_append(m, "{ss}", "polkit.message", text);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static int on_answer(sd_bus_message *reply, void *userdata, sd_bus_error *error);
+
+static int ask(PolkitCheck *check, const AuthItem *item) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_call(check->bus, &m, "org.freedesktop.PolicyKit1",
+                                           "/org/freedesktop/PolicyKit1/Authority",
+                                           "org.freedesktop.PolicyKit1.Authority", "CheckAuthorization");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "(sa{sv})s", "system-bus-name", 1, "name", "s", check->sender,
+                                          action_id(item->action));
+        if (r >= 0)
+                r = append_details(m, check, item);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "us", (uint32_t) check->prompting, "");
+        if (r < 0)
+                return r;
+
+        check->slot = sd_bus_slot_unref(check->slot);
+        return sd_bus_call_async(check->bus, &check->slot, m, on_answer, check,
+                                 check->prompting ? PROMPT_TIMEOUT_USEC : SILENT_TIMEOUT_USEC);
+}
+
+static void ask_or_fail(PolkitCheck *check, const AuthItem *item) {
+        int r = ask(check, item);
+
+        if (r < 0) {
+                log_errno(r, "Could not ask polkit");
+                finish(check, VERDICT_UNAVAILABLE);
+        }
+}
+
+static void after_silent_checks(PolkitCheck *check) {
+        if (check->denied)
+                finish(check, VERDICT_DENIED);
+        else if (!check->challenge)
+                finish(check, VERDICT_GRANTED);
+        else if (!check->interactive)
+                finish(check, VERDICT_NEEDS_INTERACTION);
+        else {
+                check->prompting = true;
+                ask_or_fail(check, check->challenge);
+        }
+}
+
+/* A no to one does not end the round: whoever is refused should learn of everything that is missing. */
+static void take_silent_answer(PolkitCheck *check, bool authorised, bool challenge) {
+        AuthItem *item = &check->auth->items[check->current];
+
+        item->granted = authorised;
+        if (!authorised && !challenge)
+                check->denied = true;
+        if (!authorised && challenge && (!check->challenge || item->action > check->challenge->action))
+                check->challenge = item;
+
+        if (++check->current < check->auth->n)
+                ask_or_fail(check, &check->auth->items[check->current]);
+        else
+                after_silent_checks(check);
+}
+
+static int on_answer(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        PolkitCheck *check = userdata;
+        int authorised = false, challenge = false, r;
+
+        if (sd_bus_message_is_method_error(reply, NULL)) {
+                log_error("polkit cannot be asked: %s", str_na(sd_bus_message_get_error(reply)->message));
+                finish(check, VERDICT_UNAVAILABLE);
+                return 0;
+        }
+
+        r = sd_bus_message_enter_container(reply, 'r', "bba{ss}");
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "bb", &authorised, &challenge);
+        if (r < 0) {
+                log_errno(r, "polkit's answer cannot be understood");
+                finish(check, VERDICT_UNAVAILABLE);
+                return 0;
+        }
+
+        if (check->prompting)
+                finish(check, authorised ? VERDICT_GRANTED : VERDICT_DENIED);
+        else
+                take_silent_answer(check, authorised, challenge);
+        return 0;
+}
+
+static int on_at_once(sd_event_source *source, void *userdata) {
+        finish(userdata, VERDICT_GRANTED);
+        return 0;
+}
+
+int polkit_check(sd_bus *bus, const char *sender, uid_t uid, bool interactive, Auth *auth,
+                 PolkitDone done, void *userdata, PolkitCheck **ret) {
+        PolkitCheck *check = calloc(1, sizeof(PolkitCheck));
+        int r;
+
+        if (!check)
+                return -ENOMEM;
+        *check = (PolkitCheck) {
+                .bus = bus,
+                .sender = strdup(sender),
+                .interactive = interactive,
+                .auth = auth,
+                .done = done,
+                .userdata = userdata,
+        };
+
+        /* Nothing to ask would be a bug of the table, and must not pass for a yes. */
+        if (!check->sender || auth->n == 0)
+                r = check->sender ? -EINVAL : -ENOMEM;
+        else if (uid == 0)
+                r = sd_event_add_defer(sd_bus_get_event(bus), &check->at_once, on_at_once, check);
+        else
+                r = ask(check, &auth->items[0]);
+        if (r < 0) {
+                polkit_check_drop(check);
+                return r;
+        }
+
+        *ret = check;
+        return 0;
+}
