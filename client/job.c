@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A job may end before the reply that names it has been read, so its signals are subscribed to
+ * before the call, and its state is read once after the reply. Whatever says that it ended, the
+ * properties say how. */
+
+#include "dbus/errors.h"
+#include "job.h"
+#include "progress.h"
+
+#define MATCH_JOBS                                                                              \
+        "type='signal',sender='" VMKIT_SERVICE "',path_namespace='" VMKIT_ROOT "/job'"
+#define MATCH_OWNER                                                                             \
+        "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"         \
+        "member='NameOwnerChanged',arg0='" VMKIT_SERVICE "'"
+
+typedef struct Waiter {
+        Client *c;
+        char *path; /* NULL until the reply is here */
+        sd_bus_slot *jobs;
+        sd_bus_slot *owner;
+        Progress progress;
+        json_object *properties;
+        json_object *completed; /* the arguments of Completed, should the object be gone already */
+        bool ended;
+        bool lost;
+} Waiter;
+
+const char *job_id(const char *path) {
+        return strrchr(path, '/') + 1;
+}
+
+static void waiter_done(Waiter *w) {
+        progress_clear(&w->progress);
+        w->jobs = sd_bus_slot_unref(w->jobs);
+        w->owner = sd_bus_slot_unref(w->owner);
+        json_object_put(w->properties);
+        json_object_put(w->completed);
+        free(w->path);
+}
+
+/* What the job says of itself */
+
+static void take_properties(Waiter *w) {
+        const char *state = json_string(w->properties, "State");
+
+        if (state && !streq(state, "running")) {
+                w->ended = true;
+                return;
+        }
+
+        bool known = json_flag(w->properties, "ProgressKnown");
+        double fraction = json_object_get_double(json_get(w->properties, "Progress"));
+        progress_show(&w->progress, json_string(w->properties, "Phase") ?: "working",
+                      known ? fraction : -1);
+}
+
+static int read_job(Waiter *w, Failure *failure) {
+        json_object *properties;
+        int r;
+
+        r = client_properties(w->c, w->path, VMKIT_JOB, &properties, failure);
+        if (r < 0)
+                return r;
+
+        json_object_put(w->properties);
+        w->properties = properties;
+        return 0;
+}
+
+/* Signals */
+
+/* A change carries some of the properties only; those it does not are remembered. */
+static void merge_properties(Waiter *w, json_object *changed) {
+        if (!w->properties)
+                w->properties = json_object_new_object();
+
+        json_object_object_foreach(changed, key, value)
+                json_object_object_add(w->properties, key, json_object_get(value));
+
+        take_properties(w);
+}
+
+static int on_properties(Waiter *w, sd_bus_message *m) {
+        _cleanup_json_ json_object *body = NULL;
+        int r;
+
+        r = json_from_body(m, &body);
+        if (r < 0)
+                return r;
+
+        if (json_object_is_type(json_at(body, 1), json_type_object))
+                merge_properties(w, json_at(body, 1));
+        return 0;
+}
+
+static int on_job_signal(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *error) {
+        Waiter *w = userdata;
+
+        if (!w->path || !streq_ptr(sd_bus_message_get_path(m), w->path))
+                return 0;
+
+        if (sd_bus_message_is_signal(m, "org.freedesktop.DBus.Properties", "PropertiesChanged"))
+                return on_properties(w, m);
+        if (!sd_bus_message_is_signal(m, VMKIT_JOB, "Completed"))
+                return 0;
+
+        w->ended = true;
+        json_object_put(TAKE_PTR(w->completed));
+        return json_from_body(m, &w->completed);
+}
+
+static int on_owner_changed(_unused_ sd_bus_message *m, void *userdata,
+                            _unused_ sd_bus_error *error) {
+        Waiter *w = userdata;
+
+        /* Before the reply this is the service being activated; after it, the one that had the job
+         * left. */
+        w->lost = w->path;
+        return 0;
+}
+
+static int subscribe(Waiter *w, Failure *failure) {
+        int r;
+
+        r = sd_bus_add_match(w->c->bus, &w->jobs, MATCH_JOBS, on_job_signal, w);
+        if (r < 0)
+                return failure_from_bus(failure, r, NULL);
+
+        r = sd_bus_add_match(w->c->bus, &w->owner, MATCH_OWNER, on_owner_changed, w);
+        return r < 0 ? failure_from_bus(failure, r, NULL) : 0;
+}
+
+/* Ctrl-C */
+
+static int left_running(Waiter *w, Failure *failure) {
+        (void) failure_set(failure, VMKIT_ERROR_PREFIX "Cancelled",
+                           "Not waiting any longer; job %s goes on", job_id(w->path));
+        failure->exit_code = EXIT_INTERRUPTED;
+        failure_advise(failure, "'vmkitctl jobs' shows it, 'vmkitctl cancel %s' ends it.",
+                       job_id(w->path));
+        return -EINTR;
+}
+
+static void note_refusal(Waiter *w, const Failure *failure) {
+        progress_clear(&w->progress);
+        if (!w->c->json)
+                fprintf(stderr, "The job goes on: %s\n", failure->message);
+}
+
+static void ask_to_cancel(Waiter *w) {
+        _cleanup_failure_ Failure failure = { 0 };
+        _cleanup_json_ json_object *nothing = NULL;
+        int r;
+
+        progress_show(&w->progress, "cancelling", -1);
+        r = client_read(w->c, w->path, VMKIT_JOB, "Cancel", &nothing, &failure, "a{sv}", 0);
+        if (r < 0 && w->c->interrupts == 1)
+                note_refusal(w, &failure);
+}
+
+/* Waiting */
+
+static int wait_end(Waiter *w, Failure *failure) {
+        bool asked = false;
+        int r;
+
+        while (!w->ended && !w->lost) {
+                r = sd_event_run(w->c->event, UINT64_MAX);
+                if (r < 0)
+                        return failure_from_bus(failure, r, NULL);
+
+                if (w->c->interrupts > 0 && !asked) {
+                        asked = true;
+                        ask_to_cancel(w);
+                }
+                if (w->c->interrupts > 1)
+                        return left_running(w, failure);
+        }
+
+        return 0;
+}
+
+static int fail_interrupted(Failure *failure) {
+        return failure_set(failure, VMKIT_ERROR_PREFIX "Interrupted",
+                           "The service went away before the operation was over");
+}
+
+static int fail_job(Waiter *w, const char *name, const char *message, const char *remedy,
+                    Failure *failure) {
+        (void) failure_from_job(failure, name, message, remedy);
+
+        if (w->c->interrupts > 0 && failure_is(failure, VMKIT_ERROR_PREFIX "Cancelled"))
+                failure->exit_code = EXIT_INTERRUPTED;
+        return -EIO;
+}
+
+static int outcome_by_signal(Waiter *w, Failure *failure) {
+        if (!w->completed)
+                return fail_interrupted(failure);
+        if (json_object_get_boolean(json_at(w->completed, 0)))
+                return 1;
+
+        return fail_job(w, json_string_at(w->completed, 1), json_string_at(w->completed, 2), NULL,
+                        failure);
+}
+
+static int outcome(Waiter *w, Failure *failure) {
+        _cleanup_failure_ Failure gone = { 0 };
+
+        if (!w->ended)
+                return fail_interrupted(failure);
+        if (read_job(w, &gone) < 0)
+                return outcome_by_signal(w, failure);
+        if (streq_ptr(json_string(w->properties, "State"), "done"))
+                return 1;
+
+        json_object *error = json_get(w->properties, "Error");
+        return fail_job(w, json_string_at(error, 0), json_string_at(error, 1),
+                        json_string(w->properties, "Remedy"), failure);
+}
+
+static int announce(Waiter *w) {
+        if (w->c->json) {
+                _cleanup_json_ json_object *document = json_object_new_object();
+
+                json_object_object_add(document, "job",
+                                       json_object_new_int64(atoll(job_id(w->path))));
+                json_print(document);
+        } else if (!w->c->quiet)
+                printf("job %s\n", job_id(w->path));
+
+        return 0;
+}
+
+static int send_call(Waiter *w, sd_bus_message *m, Failure *failure) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_json_ json_object *results = NULL;
+        int r;
+
+        r = client_change(w->c, m, &reply, failure);
+        if (r < 0)
+                return r;
+        r = json_from_body(reply, &results);
+        if (r < 0)
+                return failure_from_bus(failure, r, NULL);
+
+        size_t n = json_length(results);
+        const char *path = n > 0 ? json_string_at(results, n - 1) : NULL;
+        if (!path || !strrchr(path, '/'))
+                return failure_set(failure, VMKIT_ERROR_PREFIX "Internal",
+                                   "The service answered without a job");
+
+        w->path = strdup(path);
+        return w->path ? 0 : failure_oom(failure);
+}
+
+int job_run(Client *c, sd_bus_message *m, Failure *failure) {
+        _cleanup_hold_ _unused_ InterruptHold hold = interrupt_hold();
+        _cleanup_(waiter_done) Waiter w = { .c = c, .progress = progress_new(c->quiet) };
+        _cleanup_failure_ Failure gone = { 0 };
+        int r;
+
+        r = subscribe(&w, failure);
+        if (r < 0)
+                return r;
+        r = send_call(&w, m, failure);
+        if (r < 0)
+                return r;
+        if (args_has(c->args, "no-wait"))
+                return announce(&w);
+
+        if (read_job(&w, &gone) >= 0)
+                take_properties(&w);
+
+        r = wait_end(&w, failure);
+        if (r < 0)
+                return r;
+
+        progress_clear(&w.progress);
+        return outcome(&w, failure);
+}

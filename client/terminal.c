@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The environment's word on presentation: isatty(), window size, NO_COLOR, TERM and the locale. */
+
+#include <langinfo.h>
+#include <limits.h>
+#include <sys/ioctl.h>
+#include <wchar.h>
+
+#include "base/util.h"
+#include "terminal.h"
+
+static bool stream_colored(FILE *stream) {
+        const char *term = getenv("TERM");
+
+        return isatty(fileno(stream)) && str_empty(getenv("NO_COLOR")) && !str_empty(term) &&
+               !streq(term, "dumb");
+}
+
+const char *color_of(FILE *stream, Color color) {
+        static const char *const sequences[_COLOR_MAX] = {
+                [COLOR_OFF] = "\033[0m",  [COLOR_BOLD] = "\033[1m",   [COLOR_DIM] = "\033[2m",
+                [COLOR_RED] = "\033[31m", [COLOR_GREEN] = "\033[32m", [COLOR_YELLOW] = "\033[33m",
+        };
+
+        return stream_colored(stream) ? sequences[color] : "";
+}
+
+bool terminal_utf8(void) {
+        return streq(nl_langinfo(CODESET), "UTF-8");
+}
+
+const char *mark_text(Mark mark) {
+        static const char *const unicode[_MARK_MAX] = {
+                [MARK_OK] = "✔",      [MARK_WARN] = "!", [MARK_FAIL] = "✘",
+                [MARK_UNKNOWN] = "?", [MARK_DOT] = "●",
+        };
+        static const char *const ascii[_MARK_MAX] = {
+                [MARK_OK] = "+",      [MARK_WARN] = "!", [MARK_FAIL] = "x",
+                [MARK_UNKNOWN] = "?", [MARK_DOT] = "*",
+        };
+
+        return terminal_utf8() ? unicode[mark] : ascii[mark];
+}
+
+void print_mark(FILE *stream, const char *status) {
+        static const struct {
+                const char *status;
+                Mark mark;
+                Color color;
+        } styles[] = {
+                { "ok", MARK_OK, COLOR_GREEN },
+                { "warn", MARK_WARN, COLOR_YELLOW },
+                { "fail", MARK_FAIL, COLOR_RED },
+                { "info", MARK_DOT, COLOR_DIM },
+                { NULL, MARK_UNKNOWN, COLOR_DIM },
+        };
+        size_t i = 0;
+
+        while (styles[i].status && !streq_ptr(styles[i].status, status))
+                i++;
+
+        fprintf(stream, "%s%s%s", color_of(stream, styles[i].color), mark_text(styles[i].mark),
+                color_of(stream, COLOR_OFF));
+}
+
+const char *ellipsis(void) {
+        return terminal_utf8() ? "…" : ".";
+}
+
+static int columns_from_environment(void) {
+        const char *value = getenv("COLUMNS");
+        int n = value ? atoi(value) : 0;
+
+        return n > 0 ? n : 80;
+}
+
+int terminal_columns(FILE *stream) {
+        struct winsize size = { 0 };
+        int fd = fileno(stream);
+
+        if (!isatty(fd))
+                return 0;
+        if (ioctl(fd, TIOCGWINSZ, &size) < 0 || size.ws_col == 0)
+                return columns_from_environment();
+
+        return size.ws_col;
+}
+
+bool terminal_can_ask(void) {
+        return isatty(STDIN_FILENO) || isatty(STDERR_FILENO);
+}
+
+/* Reads one character of s; returns its bytes and stores its columns. A broken one counts as one
+ * column. */
+static size_t next_character(const char *s, mbstate_t *state, int *ret_columns) {
+        wchar_t wide;
+        size_t n = mbrtowc(&wide, s, MB_CUR_MAX, state);
+
+        if (n == 0 || n == (size_t) -1 || n == (size_t) -2) {
+                memset(state, 0, sizeof *state);
+                *ret_columns = 1;
+                return 1;
+        }
+
+        int columns = wcwidth(wide);
+        *ret_columns = columns < 0 ? 1 : columns;
+        return n;
+}
+
+size_t text_fit(const char *s, int columns) {
+        mbstate_t state = { 0 };
+        size_t used = 0;
+
+        for (int width; s[used]; columns -= width) {
+                size_t n = next_character(s + used, &state, &width);
+
+                if (width > columns)
+                        break;
+                used += n;
+        }
+
+        return used;
+}
+
+int text_columns(const char *s) {
+        mbstate_t state = { 0 };
+        int sum = 0, width;
+
+        for (size_t n; *s; s += n, sum += width)
+                n = next_character(s, &state, &width);
+
+        return sum;
+}
+
+/* The bytes of the next line of text: up to a newline, or as many words as fit. */
+static size_t line_length(const char *text, int columns) {
+        size_t line = strcspn(text, "\n"), fit = text_fit(text, columns);
+
+        if (fit >= line)
+                return line;
+        for (size_t n = fit; n > 0; n--)
+                if (text[n] == ' ')
+                        return n;
+
+        return strcspn(text, " \n"); /* one word longer than the line */
+}
+
+void print_wrapped(FILE *stream, int indent, const char *text) {
+        int width = terminal_columns(stream) ?: INT_MAX;
+        bool first = true;
+
+        do {
+                size_t n = line_length(text, MAX(width - indent, 20));
+
+                fprintf(stream, "%*s%.*s\n", first ? 0 : indent, "", (int) n, text);
+                text += n;
+                text += *text != '\0'; /* the space or newline it was broken at */
+                first = false;
+        } while (*text);
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* devices, and the verbs that change one device. */
+
+#include "base/parse.h"
+#include "device.h"
+#include "dict.h"
+#include "job.h"
+#include "table.h"
+#include "verbs.h"
+
+#define KINDS "gpu|nvme|audio|usb|network|storage|bridge|other"
+
+const OptionSpec devices_options[] = {
+        { .name = "kind", .kind = OPTION_CHOICE, .value = KINDS,
+          .help = "only devices of this kind" },
+        { .name = "all", .kind = OPTION_FLAG, .help = "bridges and chipset functions too" },
+        { 0 },
+};
+
+const OptionSpec allow_options[] = {
+        { .name = "allow", .kind = OPTION_LIST, .value = "CODE", .key = "allow",
+          .help = "take responsibility for an overridable reason" },
+        { 0 },
+};
+
+/* All objects of the service at once */
+
+static json_object *names_in(json_object *objects) {
+        json_object *names = json_object_new_object();
+
+        json_object_object_foreach(objects, path, interfaces) {
+                json_object *name = json_get(json_get(interfaces, VMKIT_VM), "Name");
+                if (name)
+                        json_object_object_add(names, path, json_object_get(name));
+        }
+
+        return names;
+}
+
+static bool wanted(const Args *args, json_object *properties) {
+        const char *kind = json_string(properties, "Kind") ?: "other",
+                   *only = args_value(args, "kind");
+
+        if (only)
+                return streq(kind, only);
+
+        return args_has(args, "all") || (!streq(kind, "bridge") && !streq(kind, "other"));
+}
+
+/* By IOMMU group, devices without one last, then by address. */
+static int compare_devices(const void *a, const void *b) {
+        json_object *x = *(json_object *const *) a, *y = *(json_object *const *) b;
+        int64_t group_x = json_int(x, "iommu_group", INT64_MAX),
+                group_y = json_int(y, "iommu_group", INT64_MAX);
+
+        if (group_x != group_y)
+                return group_x < group_y ? -1 : 1;
+
+        return strcmp(json_string(x, "address") ?: "", json_string(y, "address") ?: "");
+}
+
+static json_object *documents_in(json_object *objects, const Args *args) {
+        _cleanup_json_ json_object *names = names_in(objects);
+        json_object *documents = json_object_new_array();
+
+        json_object_object_foreach(objects, path, interfaces) {
+                json_object *properties = json_get(interfaces, VMKIT_DEVICE);
+                if (str_after(path, VMKIT_ROOT) && properties && wanted(args, properties))
+                        json_object_array_add(documents, device_document(properties, names));
+        }
+
+        json_object_array_sort(documents, compare_devices);
+        return documents;
+}
+
+static int read_devices(Client *c, json_object **ret, Failure *failure) {
+        _cleanup_json_ json_object *results = NULL;
+        int r;
+
+        r = client_read(c, VMKIT_ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects",
+                        &results, failure, "");
+        if (r < 0)
+                return r;
+
+        *ret = documents_in(json_at(results, 0), c->args);
+        return 0;
+}
+
+/* The table */
+
+static int add_group(Table *table, json_object *d, json_object *above) {
+        int64_t group = json_int(d, "iommu_group", -1);
+        char text[24] = "-";
+
+        if (above && json_int(above, "iommu_group", -1) == group && group >= 0)
+                return table_add(table, " ");
+        if (group >= 0)
+                snprintf(text, sizeof text, "%lld", (long long) group);
+
+        return table_add(table, text);
+}
+
+static int add_row(Table *table, json_object *d, json_object *above) {
+        Color color;
+        _cleanup_free_ char *status = device_status(d, &color), *product = device_product(d);
+        int r;
+
+        r = add_group(table, d, above);
+        if (r >= 0)
+                r = table_add(table, json_string(d, "address"));
+        if (r >= 0)
+                r = table_add(table, json_string(d, "kind"));
+        if (r >= 0)
+                r = table_add(table, json_string(d, "driver"));
+        if (r >= 0)
+                r = table_add_colored(table, color, status);
+        if (r >= 0)
+                r = table_add(table, product);
+
+        return r;
+}
+
+static int print_devices(json_object *documents) {
+        static const Column columns[] = {
+                { .title = "GROUP", .right = true },
+                { .title = "ADDRESS" },
+                { .title = "KIND" },
+                { .title = "DRIVER" },
+                { .title = "STATUS", .min_width = 15 },
+                { .title = "PRODUCT", .min_width = 9 },
+        };
+        _cleanup_table_ Table table = { .columns = columns, .n_columns = ELEMENTSOF(columns) };
+        int r;
+
+        for (size_t i = 0; i < json_length(documents); i++) {
+                r = add_row(&table, json_at(documents, i),
+                            i > 0 ? json_at(documents, i - 1) : NULL);
+                if (r < 0)
+                        return r;
+        }
+
+        table_print(&table, stdout);
+        return 0;
+}
+
+int verb_devices(Client *c, Failure *failure) {
+        _cleanup_json_ json_object *documents = NULL;
+        int r;
+
+        r = read_devices(c, &documents, failure);
+        if (r < 0)
+                return r;
+
+        if (c->json)
+                json_print(documents);
+        else if (json_length(documents) > 0)
+                return print_devices(documents);
+        else if (!c->quiet)
+                fputs("No such devices.\n", stderr);
+
+        return EXIT_DONE;
+}
+
+/* bind, release, reset, reserve, unreserve, vfs, clear-quarantine */
+
+static void print_device(json_object *d) {
+        Color color;
+        _cleanup_free_ char *status = device_status(d, &color);
+        const char *driver = json_string(d, "driver");
+
+        printf("%s: %s%s, %s\n", json_string(d, "address"), driver ? "on " : "no driver",
+               driver ?: "", status);
+}
+
+static int report_device(Client *c, const char *path, Failure *failure) {
+        _cleanup_json_ json_object *properties = NULL, *names = NULL, *document = NULL;
+        int r;
+
+        r = client_properties(c, path, VMKIT_DEVICE, &properties, failure);
+        if (r < 0)
+                return r;
+        r = device_vm_names(c, &names, failure);
+        if (r < 0)
+                return r;
+
+        document = device_document(properties, names);
+        if (c->json)
+                json_print(document);
+        else if (!c->quiet)
+                print_device(document);
+
+        return EXIT_DONE;
+}
+
+static int append_count(sd_bus_message *m, const char *operand, Failure *failure) {
+        uint64_t count;
+
+        if (!operand)
+                return 0;
+        if (parse_uint(operand, 10, UINT16_MAX, &count) < 0)
+                return failure_usage(failure, "vfs", "'%s' is not a number of virtual functions",
+                                     operand);
+
+        return sd_bus_message_append(m, "u", (uint32_t) count);
+}
+
+int verb_device_change(Client *c, Failure *failure) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        r = client_find_device(c, args_operand(c->args, 0), &path, failure);
+        if (r < 0)
+                return r;
+        r = client_message(c, path, VMKIT_DEVICE, c->args->verb->member, &m, failure);
+        if (r < 0)
+                return r;
+        r = append_count(m, args_operand(c->args, 1), failure);
+        if (r < 0)
+                return r;
+        r = dict_append(m, c->args, failure);
+        if (r < 0)
+                return r;
+        r = job_run(c, m, failure);
+        if (r <= 0)
+                return r;
+
+        return report_device(c, path, failure);
+}

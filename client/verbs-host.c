@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* check: what a doctor would say of this host. */
+
+#include "client.h"
+#include "terminal.h"
+#include "verbs.h"
+
+static void print_check(json_object *check, int id_width) {
+        const char *status = json_string(check, "status"), *remedy = json_string(check, "remedy");
+        int indent = id_width + 4;
+
+        print_mark(stdout, status);
+        printf(" %-*s  ", id_width, json_string(check, "id") ?: "-");
+        print_wrapped(stdout, indent, json_string(check, "summary") ?: "");
+
+        if (remedy && !streq_ptr(status, "ok")) {
+                printf("%*s", indent, "");
+                print_wrapped(stdout, indent, remedy);
+        }
+}
+
+static size_t count_status(json_object *checks, const char *status) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < json_length(checks); i++)
+                n += streq_ptr(json_string(json_at(checks, i), "status"), status);
+
+        return n;
+}
+
+static void print_verdict(json_object *checks, bool ready) {
+        size_t failed = count_status(checks, "fail"), warned = count_status(checks, "warn");
+
+        printf("\n%s%s%s", color_of(stdout, ready ? COLOR_GREEN : COLOR_RED),
+               ready ? "This host is ready." : "This host is not ready.",
+               color_of(stdout, COLOR_OFF));
+        if (failed > 0)
+                printf(" To do: %zu.", failed);
+        if (warned > 0)
+                printf(" Worth a look: %zu.", warned);
+        putchar('\n');
+}
+
+static void print_checks(json_object *checks, bool ready) {
+        int width = 0;
+
+        for (size_t i = 0; i < json_length(checks); i++)
+                width = MAX(width, text_columns(json_string(json_at(checks, i), "id") ?: "-"));
+        for (size_t i = 0; i < json_length(checks); i++)
+                print_check(json_at(checks, i), width);
+
+        print_verdict(checks, ready);
+}
+
+int verb_check(Client *c, Failure *failure) {
+        static const char *const keys[] = { "id", "status", "summary", "remedy" };
+        _cleanup_json_ json_object *results = NULL, *document = json_object_new_object();
+        int r;
+
+        r = client_read(c, VMKIT_MANAGER_PATH, VMKIT_MANAGER, "CheckHost", &results, failure, "");
+        if (r < 0)
+                return r;
+
+        bool ready = json_object_get_boolean(json_at(results, 0));
+        json_object *checks = json_name_fields(json_at(results, 1), keys, ELEMENTSOF(keys));
+
+        json_object_object_add(document, "ready", json_object_new_boolean(ready));
+        json_object_object_add(document, "checks", checks);
+
+        if (c->json)
+                json_print(document);
+        else if (!c->quiet)
+                print_checks(checks, ready);
+
+        return ready ? EXIT_DONE : EXIT_FAILED;
+}

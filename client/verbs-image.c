@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* image import, list and remove: the service's store of disk images. */
+
+#include "base/parse.h"
+#include "dbus/errors.h"
+#include "files.h"
+#include "job.h"
+#include "table.h"
+#include "text.h"
+#include "verbs.h"
+#include "vm.h"
+
+static int read_images(Client *c, json_object **ret, Failure *failure) {
+        static const char *const keys[] = { "name", "format", "virtual_bytes", "used_bytes",
+                                            "owner" };
+        _cleanup_json_ json_object *rows = NULL;
+        int r;
+
+        r = client_ask(c, "ListImages", &rows, failure, "");
+        if (r < 0)
+                return r;
+
+        *ret = json_name_fields(rows, keys, ELEMENTSOF(keys));
+        return 0;
+}
+
+/* list */
+
+static int add_row(Table *table, json_object *image) {
+        _cleanup_free_ char *owner = user_text(json_int(image, "owner", -1));
+        char virtual_size[SIZE_TEXT_MAX], used[SIZE_TEXT_MAX];
+        int r;
+
+        format_size((uint64_t) json_int(image, "virtual_bytes", 0), virtual_size);
+        format_size((uint64_t) json_int(image, "used_bytes", 0), used);
+
+        r = table_add_colored(table, COLOR_BOLD, json_string(image, "name"));
+        if (r >= 0)
+                r = table_add(table, json_string(image, "format"));
+        if (r >= 0)
+                r = table_add(table, virtual_size);
+        if (r >= 0)
+                r = table_add(table, used);
+        if (r >= 0)
+                r = table_add(table, owner);
+
+        return r;
+}
+
+static int print_images(json_object *images) {
+        static const Column columns[] = {
+                { .title = "NAME", .min_width = 20 },
+                { .title = "FORMAT" },
+                { .title = "SIZE", .right = true },
+                { .title = "USED", .right = true },
+                { .title = "OWNER" },
+        };
+        _cleanup_table_ Table table = { .columns = columns, .n_columns = ELEMENTSOF(columns) };
+        int r;
+
+        for (size_t i = 0; i < json_length(images); i++) {
+                r = add_row(&table, json_at(images, i));
+                if (r < 0)
+                        return r;
+        }
+
+        table_print(&table, stdout);
+        return 0;
+}
+
+int verb_image_list(Client *c, Failure *failure) {
+        _cleanup_json_ json_object *images = NULL;
+        int r;
+
+        r = read_images(c, &images, failure);
+        if (r < 0)
+                return r;
+
+        if (c->json)
+                json_print(images);
+        else if (json_length(images) > 0)
+                return print_images(images);
+        else if (!c->quiet)
+                fputs("There are no images.\n", stderr);
+
+        return EXIT_DONE;
+}
+
+/* import */
+
+static json_object *find_image(json_object *images, const char *name) {
+        for (size_t i = 0; i < json_length(images); i++)
+                if (streq_ptr(json_string(json_at(images, i), "name"), name))
+                        return json_at(images, i);
+
+        return NULL;
+}
+
+static int report_image(Client *c, const char *name, Failure *failure) {
+        _cleanup_json_ json_object *images = NULL;
+        char size[SIZE_TEXT_MAX];
+        int r;
+
+        r = read_images(c, &images, failure);
+        if (r < 0)
+                return r;
+
+        json_object *image = find_image(images, name);
+        if (c->json)
+                json_print(image);
+        else if (!c->quiet)
+                printf("%s is in the store (%s, %s); use it as '@%s'\n", name,
+                       json_string(image, "format") ?: "?",
+                       format_size((uint64_t) json_int(image, "virtual_bytes", 0), size), name);
+
+        return EXIT_DONE;
+}
+
+int verb_image_import(Client *c, Failure *failure) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        const char *name = args_operand(c->args, 0);
+        int r;
+
+        r = image_open(args_operand(c->args, 1), &fd, failure);
+        if (r < 0)
+                return r;
+        r = client_message(c, VMKIT_MANAGER_PATH, VMKIT_MANAGER, "ImportImage", &m, failure);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(m, "sha{sv}", name, fd, 0);
+        if (r < 0)
+                return r;
+        r = job_run(c, m, failure);
+        if (r <= 0)
+                return r;
+
+        return report_image(c, name, failure);
+}
+
+/* remove */
+
+static void report_removal(Client *c, const char *name) {
+        if (c->json) {
+                _cleanup_json_ json_object *document = json_object_new_object();
+
+                json_set_string(document, "name", name);
+                json_object_object_add(document, "removed", json_object_new_boolean(true));
+                json_print(document);
+        } else if (!c->quiet)
+                printf("%s is removed\n", name);
+}
+
+static void suggest_image(Client *c, const char *name, Failure *failure) {
+        _cleanup_json_ json_object *images = NULL;
+        _cleanup_failure_ Failure ignored = { 0 };
+        Nearest nearest = { .word = name };
+
+        if (read_images(c, &images, &ignored) < 0)
+                return;
+
+        for (size_t i = 0; i < json_length(images); i++)
+                nearest_offer(&nearest, json_string(json_at(images, i), "name") ?: "");
+        if (nearest.best)
+                failure_suggest(failure, nearest.best);
+}
+
+int verb_image_remove(Client *c, Failure *failure) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        const char *name = args_operand(c->args, 0);
+        int r;
+
+        name += name[0] == '@';
+        r = client_message(c, VMKIT_MANAGER_PATH, VMKIT_MANAGER, "RemoveImage", &m, failure);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(m, "sa{sv}", name, 0);
+        if (r < 0)
+                return r;
+        r = client_change(c, m, NULL, failure);
+        if (r < 0) {
+                if (failure_is(failure, VMKIT_ERROR_PREFIX "NoSuchImage"))
+                        suggest_image(c, name, failure);
+                return r;
+        }
+
+        report_removal(c, name);
+        return EXIT_DONE;
+}

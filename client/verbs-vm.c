@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* list, info, and the verbs that change a VM that exists. */
+
+#include "base/parse.h"
+#include "base/pci-address.h"
+#include "device.h"
+#include "dict.h"
+#include "dbus/errors.h"
+#include "job.h"
+#include "table.h"
+#include "text.h"
+#include "verbs.h"
+#include "vm.h"
+
+const OptionSpec stop_options[] = {
+        { .name = "force", .kind = OPTION_FLAG, .key = "force",
+          .help = "cut the guest off when the time is over" },
+        { .name = "timeout", .kind = OPTION_SECONDS, .value = "SECONDS", .key = "timeout",
+          .help = "how long the guest may take (default 90)" },
+        { 0 },
+};
+
+const OptionSpec destroy_options[] = {
+        { .name = "force", .kind = OPTION_FLAG, .key = "force", .help = "even if it is running" },
+        { .name = "keep-disk", .kind = OPTION_FLAG, .key = "keep-disk",
+          .help = "keep its disk as image NAME-disk" },
+        { .name = "yes", .kind = OPTION_FLAG, .help = "do not ask for confirmation" },
+        { 0 },
+};
+
+static Color state_color(const char *state) {
+        if (streq_ptr(state, "running"))
+                return COLOR_GREEN;
+        if (streq_ptr(state, "crashed"))
+                return COLOR_RED;
+        if (streq_ptr(state, "stopped"))
+                return COLOR_DIM;
+
+        return COLOR_YELLOW;
+}
+
+/* list */
+
+/* A VM may go away between the list and the look at it: it is left out then. */
+static int read_vms(Client *c, json_object **ret, Failure *failure) {
+        _cleanup_json_ json_object *rows = NULL, *documents = json_object_new_array();
+        int r;
+
+        r = client_ask(c, "ListVMs", &rows, failure, "");
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < json_length(rows); i++) {
+                _cleanup_json_ json_object *properties = NULL;
+
+                r = client_properties(c, json_string_at(json_at(rows, i), 1), VMKIT_VM, &properties,
+                                      failure);
+                if (r >= 0)
+                        json_object_array_add(documents, vm_document(properties));
+                else if (!failure_is_gone(failure))
+                        return r;
+        }
+
+        *ret = TAKE_PTR(documents);
+        return 0;
+}
+
+static int add_row(Table *table, json_object *vm) {
+        _cleanup_free_ char *owner = user_text(json_int(vm, "owner", -1));
+        _cleanup_free_ char *devices = join_strings(json_get(vm, "devices"), " ");
+        const char *state = json_string(vm, "state"),
+                   *cpus = json_object_get_string(json_get(vm, "cpus"));
+        char memory[SIZE_TEXT_MAX];
+        int r;
+
+        format_size((uint64_t) json_int(vm, "memory_bytes", 0), memory);
+
+        r = table_add_colored(table, COLOR_BOLD, json_string(vm, "name"));
+        if (r >= 0)
+                r = table_add_colored(table, state_color(state), state);
+        if (r >= 0)
+                r = table_add(table, owner);
+        if (r >= 0)
+                r = table_add(table, memory);
+        if (r >= 0)
+                r = table_add(table, cpus);
+        if (r >= 0)
+                r = table_add(table, devices);
+
+        return r;
+}
+
+static int print_vms(json_object *vms) {
+        static const Column columns[] = {
+                { .title = "NAME", .min_width = 20 },
+                { .title = "STATE" },
+                { .title = "OWNER" },
+                { .title = "MEMORY", .right = true },
+                { .title = "CPUS", .right = true },
+                { .title = "DEVICES", .min_width = 13 },
+        };
+        _cleanup_table_ Table table = { .columns = columns, .n_columns = ELEMENTSOF(columns) };
+        int r;
+
+        for (size_t i = 0; i < json_length(vms); i++) {
+                r = add_row(&table, json_at(vms, i));
+                if (r < 0)
+                        return r;
+        }
+
+        table_print(&table, stdout);
+        return 0;
+}
+
+int verb_list(Client *c, Failure *failure) {
+        _cleanup_json_ json_object *vms = NULL;
+        int r;
+
+        r = read_vms(c, &vms, failure);
+        if (r < 0)
+                return r;
+
+        if (c->json)
+                json_print(vms);
+        else if (json_length(vms) > 0)
+                return print_vms(vms);
+        else if (!c->quiet)
+                fputs("There are no VMs.\n", stderr);
+
+        return EXIT_DONE;
+}
+
+/* info: the document */
+
+static const char *const info_copies[][2] = {
+        { "firmware",    "Firmware"   },
+        { "secure_boot", "SecureBoot" },
+        { "tpm",         "TPM"        },
+        { "graphics",    "Graphics"   },
+        { "autostart",   "Autostart"  },
+        { "network",     "Network"    },
+        { "image",       "Image"      },
+        { "disk_bytes",  "DiskBytes"  },
+        { "pin",         "Pin"        },
+        { "hugepages",   "HugePages"  },
+        { "numa",        "NUMA"       },
+        { "io_threads",  "IOThreads"  },
+        { "on_stop",     "OnStop"     },
+};
+
+static json_object *read_addresses(Client *c, const char *path) {
+        _cleanup_json_ json_object *results = NULL;
+        _cleanup_failure_ Failure ignored = { 0 };
+        json_object *array = json_object_new_array();
+
+        if (client_read(c, path, VMKIT_VM, "GetAddresses", &results, &ignored, "") < 0)
+                return array;
+
+        for (size_t i = 0; i < json_length(json_at(results, 0)); i++)
+                json_object_array_add(array,
+                                      json_object_get(json_at(json_at(json_at(results, 0), i), 1)));
+
+        return array;
+}
+
+static json_object *console_or_null(json_object *properties) {
+        const char *state = json_string(properties, "State");
+
+        return state ? json_object_new_boolean(streq(state, "running") || streq(state, "paused"))
+                     : NULL;
+}
+
+static json_object *info_document(json_object *properties, json_object *addresses) {
+        json_object *d = vm_document(properties);
+        uint64_t created = (uint64_t) json_int(properties, "CreatedAt", 0);
+
+        for (size_t i = 0; i < ELEMENTSOF(info_copies); i++)
+                json_copy(d, info_copies[i][0], properties, info_copies[i][1]);
+
+        json_object_object_add(d, "addresses", addresses);
+        json_set_string(d, "created_at",
+                        created > 0 ? time_format(created, (char[TIME_TEXT_MAX]){ 0 }) : NULL);
+        json_object_object_add(d, "console", console_or_null(properties));
+        return d;
+}
+
+/* info: the text */
+
+static void print_field(const char *label, const char *value) {
+        printf("%12s: ", label);
+        print_wrapped(stdout, 14, value ?: "-");
+}
+
+static void print_size(const char *label, json_object *d, const char *key) {
+        uint64_t bytes = (uint64_t) json_int(d, key, 0);
+        char text[SIZE_TEXT_MAX];
+
+        print_field(label, bytes > 0 ? format_size(bytes, text) : NULL);
+}
+
+static void print_bool(const char *label, json_object *d, const char *key) {
+        print_field(label, !json_has(d, key) ? NULL : json_flag(d, key) ? "yes" : "no");
+}
+
+static char *device_line(Client *c, const char *path) {
+        _cleanup_json_ json_object *properties = NULL, *d = NULL;
+        _cleanup_failure_ Failure ignored = { 0 };
+        _cleanup_free_ char *address = device_address(path), *product = NULL;
+        char *line;
+
+        if (client_properties(c, path, VMKIT_DEVICE, &properties, &ignored) < 0)
+                return TAKE_PTR(address);
+
+        d = device_document(properties, NULL);
+        product = device_product(d);
+        if (asprintf(&line, "%s %-7s %s%s%s", address, json_string(d, "kind") ?: "", product,
+                     json_has(d, "driver") ? " on " : "", json_string(d, "driver") ?: "") < 0)
+                return TAKE_PTR(address);
+
+        return line;
+}
+
+static void print_devices(Client *c, json_object *paths) {
+        if (json_length(paths) == 0)
+                print_field("Devices", "none");
+
+        for (size_t i = 0; i < json_length(paths); i++) {
+                _cleanup_free_ char *line = device_line(c, json_string_at(paths, i));
+
+                printf("%12s%c ", i == 0 ? "Devices" : "", i == 0 ? ':' : ' ');
+                print_wrapped(stdout, 14, line ?: "?");
+        }
+}
+
+static void print_heading(json_object *d) {
+        const char *state = json_string(d, "state"), *color = color_of(stdout, state_color(state));
+
+        printf("%s%s%s %s%s%s - %s%s%s\n", color, mark_text(MARK_DOT), color_of(stdout, COLOR_OFF),
+               color_of(stdout, COLOR_BOLD), json_string(d, "name") ?: "?",
+               color_of(stdout, COLOR_OFF), color, state ?: "unknown", color_of(stdout, COLOR_OFF));
+}
+
+static void print_info(Client *c, json_object *d, json_object *device_paths) {
+        _cleanup_free_ char *owner = user_text(json_int(d, "owner", -1));
+        _cleanup_free_ char *addresses = join_strings(json_get(d, "addresses"), " ");
+
+        print_heading(d);
+        print_field("UUID", json_string(d, "uuid"));
+        print_field("Owner", owner);
+        print_size("Memory", d, "memory_bytes");
+        print_field("CPUs", json_object_get_string(json_get(d, "cpus")));
+        print_devices(c, device_paths);
+        print_field("On stop",
+                    json_string(d, "on_stop") ?: "storage held, the rest back to the host");
+        print_field("Image", json_string(d, "image"));
+        print_size("Disk", d, "disk_bytes");
+        print_field("Firmware", json_string(d, "firmware"));
+        print_bool("Secure Boot", d, "secure_boot");
+        print_bool("TPM", d, "tpm");
+        print_field("Graphics", json_string(d, "graphics"));
+        print_field("Network", json_string(d, "network"));
+        print_field("Addresses", str_empty(addresses) ? NULL : addresses);
+        print_field("CPU pinning", json_string(d, "pin"));
+        print_field("Huge pages", json_string(d, "hugepages"));
+        print_field("NUMA", json_string(d, "numa"));
+        print_field("I/O threads", json_object_get_string(json_get(d, "io_threads")));
+        print_bool("Autostart", d, "autostart");
+        print_field("Created", json_string(d, "created_at"));
+}
+
+int verb_info(Client *c, Failure *failure) {
+        _cleanup_json_ json_object *properties = NULL, *document = NULL;
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        r = client_find_vm(c, args_operand(c->args, 0), &path, failure);
+        if (r < 0)
+                return r;
+        r = client_properties(c, path, VMKIT_VM, &properties, failure);
+        if (r < 0)
+                return r;
+
+        document = info_document(properties, read_addresses(c, path));
+        if (c->json)
+                json_print(document);
+        else
+                print_info(c, document, json_get(properties, "Devices"));
+
+        return client_check_interrupt(c, failure);
+}
+
+/* start, stop, reboot, pause, resume, attach, detach, destroy: one call with a job */
+
+static int append_address(sd_bus_message *m, const char *operand, Failure *failure) {
+        PciAddress address;
+
+        if (!operand)
+                return 0;
+        if (pci_address_parse_short(operand, &address) < 0)
+                return failure_set(failure, VMKIT_ERROR_PREFIX "InvalidAddress",
+                                   "'%s' is not a PCI address", operand);
+
+        return sd_bus_message_append(m, "s", PCI_ADDRESS_TEXT(&address));
+}
+
+/* Returns as job_run() does. */
+static int change_vm(Client *c, const char *path, Failure *failure) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r;
+
+        r = client_message(c, path, VMKIT_VM, c->args->verb->member, &m, failure);
+        if (r < 0)
+                return r;
+        r = append_address(m, args_operand(c->args, 1), failure);
+        if (r < 0)
+                return r;
+        r = dict_append(m, c->args, failure);
+        if (r < 0)
+                return r;
+
+        return job_run(c, m, failure);
+}
+
+int verb_vm_change(Client *c, Failure *failure) {
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        r = client_find_vm(c, args_operand(c->args, 0), &path, failure);
+        if (r < 0)
+                return r;
+        r = change_vm(c, path, failure);
+        if (r <= 0)
+                return r;
+
+        return vm_report(c, path, failure);
+}
+
+/* Without somebody to ask, as in a script, the command itself is the confirmation. */
+static int confirm(Client *c, const char *name, Failure *failure) {
+        char answer[16] = "";
+
+        if (args_has(c->args, "yes") || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+                return 0;
+
+        fprintf(stderr, "Destroy %s%s? [y/N] ", name,
+                args_has(c->args, "keep-disk") ? "" : " and its disk");
+        if (!fgets(answer, sizeof answer, stdin) || (answer[0] != 'y' && answer[0] != 'Y')) {
+                (void) failure_set(failure, VMKIT_ERROR_PREFIX "Cancelled", "%s was not destroyed",
+                                   name);
+                failure_advise(failure, "Answer 'y', or give --yes.");
+                return -ECANCELED;
+        }
+
+        return 0;
+}
+
+int verb_destroy(Client *c, Failure *failure) {
+        _cleanup_json_ json_object *properties = NULL, *result = NULL;
+        _cleanup_free_ char *path = NULL;
+        const char *name = args_operand(c->args, 0);
+        int r;
+
+        r = client_find_vm(c, name, &path, failure);
+        if (r < 0)
+                return r;
+        r = client_properties(c, path, VMKIT_VM, &properties, failure);
+        if (r < 0)
+                return r;
+        r = confirm(c, name, failure);
+        if (r < 0)
+                return r;
+        r = change_vm(c, path, failure);
+        if (r <= 0)
+                return r;
+
+        json_object_object_del(properties, "Devices"); /* it has none any more */
+        result = vm_result(properties, "destroyed");
+        vm_print_result(c, result);
+        return EXIT_DONE;
+}
+
+/* autostart */
+
+int verb_autostart(Client *c, Failure *failure) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        _cleanup_free_ char *path = NULL;
+        const char *word = args_operand(c->args, 1);
+        int r;
+
+        if (!streq(word, "on") && !streq(word, "off"))
+                return failure_usage(failure, "autostart",
+                                     "autostart takes 'on' or 'off', not '%s'", word);
+
+        r = client_find_vm(c, args_operand(c->args, 0), &path, failure);
+        if (r < 0)
+                return r;
+        r = client_message(c, path, VMKIT_VM, "SetAutostart", &m, failure);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(m, "ba{sv}", streq(word, "on"), 0);
+        if (r < 0)
+                return r;
+        r = client_change(c, m, NULL, failure);
+        if (r < 0)
+                return r;
+
+        return vm_report(c, path, failure);
+}
