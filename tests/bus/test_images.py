@@ -1,0 +1,154 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The image store: what is taken in, what is refused, and who sees it."""
+
+import os
+import struct
+import subprocess
+import tempfile
+
+import fixture
+from fixture import Descriptor
+
+CREATE = '''polkit.addRule(function(action, subject) {
+    if (action.id == "org.vmkit.create-vm") return polkit.Result.YES; });'''
+
+
+class Images(fixture.BusTest):
+    RULES = CREATE
+
+    def setUp(self):
+        super().setUp()
+        directory = tempfile.TemporaryDirectory(dir=self.bus.directory)
+        self.addCleanup(directory.cleanup)
+        self.directory = directory.name
+        self.addCleanup(self.remove_all)
+
+    def remove_all(self):
+        for _name, vm, _state, _owner in self.root.manager('ListVMs'):
+            self.root.succeed(self.root.vm(vm, 'Destroy', {'force': True}))
+        for caller in (self.alice, self.bob, self.root):
+            for name, _, _, _, owner in caller.manager('ListImages'):
+                if owner == caller.uid:
+                    caller.manager('RemoveImage', name, {})
+
+    def file(self, name):
+        return os.path.join(self.directory, name)
+
+    def qcow2(self, name, *options, size='4M'):
+        subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', *options, self.file(name), size],
+                       check=True)
+        return self.file(name)
+
+    def store(self, file, name='image', caller=None):
+        caller = caller or self.alice
+        with open(file, 'rb') as image:
+            return caller.succeed(caller.manager('ImportImage', name, Descriptor(image), {}))
+
+    def stored(self, caller=None):
+        return {row[0]: row[1:] for row in (caller or self.alice).manager('ListImages')}
+
+    def test_raw(self):
+        with open(self.file('raw'), 'wb') as file:
+            file.write(b'\x55' * 8192)
+            file.truncate(3 << 20)
+        self.store(self.file('raw'))
+        self.assertEqual(self.stored()['image'][:2], ('raw', 3 << 20))
+        self.assertEqual(self.stored()['image'][3], fixture.ALICE)
+        self.assertLess(self.stored()['image'][2], 1 << 20, 'holes were filled')
+
+    def test_qcow2(self):
+        self.store(self.qcow2('disk'))
+        self.assertEqual(self.stored()['image'][:2], ('qcow2', 4 << 20))
+
+    def test_what_another_file_is_needed_for(self):
+        base = self.qcow2('base')
+        self.qcow2('backed', '-b', base, '-F', 'qcow2')
+        self.qcow2('external', '-o', f'data_file={self.file("data")},data_file_raw=on')
+        self.qcow2('encrypted', '--object', 'secret,id=s,data=secret', '-o',
+                   'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10')
+        for name in ('backed', 'external', 'encrypted'):
+            with self.subTest(name):
+                self.refused('ImageRejected', self.store, self.file(name))
+        self.assertEqual(self.stored(), {})
+
+    def test_headers_that_lie(self):
+        with open(self.qcow2('good'), 'rb') as file:
+            good = file.read()
+        lies = {
+            'version': (4, struct.pack('>I', 9)),
+            'backing offset': (8, struct.pack('>QI', 0x200, 11)),
+            'cluster bits': (20, struct.pack('>I', 63)),
+            'virtual size': (24, struct.pack('>Q', 1 << 63)),
+            'encryption': (32, struct.pack('>I', 2)),
+            'table outside': (40, struct.pack('>Q', 1 << 62)),
+            'incompatible feature': (72, struct.pack('>Q', 1 << 40)),
+            'data file': (72, struct.pack('>Q', 1 << 2)),
+        }
+        for name, (offset, patch) in lies.items():
+            with self.subTest(name):
+                with open(self.file('lie'), 'wb') as file:
+                    file.write(good[:offset] + patch + good[offset + len(patch):])
+                error = self.refused('ImageRejected', self.store, self.file('lie'))
+                self.assertNotIn('Unexpected', error.message)
+        with open(self.file('lie'), 'wb') as file:
+            file.write(good[:64])
+        self.refused('ImageRejected', self.store, self.file('lie'))
+        self.assertEqual(self.stored(), {})
+
+    def test_other_formats_are_not_taken_for_disks(self):
+        for name in ('vmdk', 'vdi', 'vhdx', 'qed'):
+            subprocess.run(['qemu-img', 'create', '-q', '-f', name, self.file(name), '4M'], check=True)
+            with self.subTest(name):
+                self.refused('ImageRejected', self.store, self.file(name))
+
+    def test_empty(self):
+        with open(self.file('empty'), 'wb'):
+            pass
+        self.refused('ImageRejected', self.store, self.file('empty'))
+
+    def test_a_name_is_taken_once_for_each_user(self):
+        self.store(self.qcow2('disk'))
+        self.refused('ImageExists', self.store, self.file('disk'))
+        self.store(self.file('disk'), caller=self.bob)
+        self.assertEqual(self.stored()['image'][3], fixture.ALICE)
+        self.assertEqual(self.stored(self.bob)['image'][3], fixture.BOB)
+
+    def test_shared(self):
+        self.store(self.qcow2('disk'), 'everyones', self.root)
+        self.assertEqual(self.stored()['everyones'][3], 0)
+        vm = self.alice.create('from-shared', image_name='everyones')
+        self.assertEqual(self.alice.get(vm, 'VM', 'DiskBytes'), 4 << 20)
+        self.refused(fixture.REFUSALS, self.alice.manager, 'RemoveImage', 'everyones', {})
+
+    def test_copies_are_nobody_elses(self):
+        """Files of the store can be read by root alone; directories can be passed through."""
+        self.store(self.qcow2('disk'))
+        for directory, _, names in os.walk(self.bus.path('state')):
+            self.assertEqual(os.stat(directory).st_mode & 0o022, 0, directory)
+            for name in names:
+                status = os.stat(os.path.join(directory, name))
+                self.assertEqual((status.st_mode & 0o077, status.st_uid), (0, 0), name)
+
+    def test_the_original_is_not_touched(self):
+        path = self.qcow2('disk')
+        with open(path, 'rb') as file:
+            before = file.read()
+        self.store(path)
+        with open(path, 'rb') as file:
+            self.assertEqual(file.read(), before)
+
+    def test_growing(self):
+        vm = self.alice.create('grown', image=Descriptor(open(self.qcow2('disk'), 'rb')),
+                               disk_size=fixture.u64(1 << 30))
+        self.assertEqual(self.alice.get(vm, 'VM', 'DiskBytes'), 1 << 30)
+
+    def test_not_shrinking(self):
+        with open(self.qcow2('disk', size='64M'), 'rb') as image:
+            self.refused(('InvalidOption', 'ImageRejected'), self.alice.create, 'shrunk',
+                         image=Descriptor(image), disk_size=fixture.u64(1 << 20))
+        self.assertEqual(self.alice.manager('ListVMs'), [])
+
+
+if __name__ == '__main__':
+    fixture.main()

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The parts of vmkitctl that need no service: the command line, tables, suggestions, key files. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/strv.h"
+#include "client/args.h"
+#include "client/files.h"
+#include "client/json.h"
+#include "client/device.h"
+#include "client/permission.h"
+#include "client/table.h"
+#include "client/text.h"
+
+/* The command line */
+
+static const OptionSpec make_options[] = {
+        { .name = "memory", .kind = OPTION_SIZE, .value = "SIZE", .key = "memory" },
+        { .name = "gpu", .kind = OPTION_ADDRESS, .value = "ADDRESS", .key = "gpu" },
+        { .name = "graphics", .kind = OPTION_CHOICE, .value = "none|spice|vnc", .key = "graphics" },
+        { .name = "start", .kind = OPTION_FLAG, .key = "start" },
+        { 0 },
+};
+
+static const Verb verbs[] = {
+        { .name = "create", .operands = "NAME [IMAGE]", .options = make_options },
+        { .name = "list", .operands = "" },
+        { .name = "image list", .operands = "" },
+        { 0 },
+};
+
+#define PARSE(args, failure, ...)                                                       \
+        ({                                                                              \
+                const char *const _argv[] = { "vmkitctl", __VA_ARGS__ };                \
+                args_parse((args), verbs, (int) ELEMENTSOF(_argv), _argv, (failure));   \
+        })
+
+static void test_args_mixed_order(_unused_ void **state) {
+        _cleanup_(args_done) Args args = { 0 };
+        _cleanup_failure_ Failure failure = { 0 };
+
+        assert_int_equal(PARSE(&args, &failure, "-q", "create", "--memory", "1G", "vm",
+                               "--gpu=auto", "image", "--gpu", "01:00.0", "--start", "--json"),
+                         0);
+        assert_string_equal(args.verb->name, "create");
+        assert_string_equal(args_operand(&args, 0), "vm");
+        assert_string_equal(args_operand(&args, 1), "image");
+        assert_null(args_operand(&args, 2));
+        assert_string_equal(args_value(&args, "memory"), "1G");
+        assert_string_equal(args_value(&args, "gpu"), "01:00.0");
+        assert_true(args_has(&args, "quiet"));
+        assert_true(args_has(&args, "json"));
+        assert_false(args_has(&args, "host"));
+}
+
+static void test_args_two_words(_unused_ void **state) {
+        _cleanup_(args_done) Args args = { 0 };
+        _cleanup_failure_ Failure failure = { 0 };
+
+        assert_int_equal(PARSE(&args, &failure, "image", "list"), 0);
+        assert_string_equal(args.verb->name, "image list");
+}
+
+static void test_args_end_of_options(_unused_ void **state) {
+        _cleanup_(args_done) Args args = { 0 };
+        _cleanup_failure_ Failure failure = { 0 };
+
+        assert_int_equal(PARSE(&args, &failure, "create", "--", "--start", "-"), 0);
+        assert_string_equal(args_operand(&args, 0), "--start");
+        assert_string_equal(args_operand(&args, 1), "-");
+}
+
+#define ASSERT_USAGE(text, ...)                                                         \
+        do {                                                                            \
+                _cleanup_(args_done) Args _args = { 0 };                                \
+                _cleanup_failure_ Failure _failure = { 0 };                             \
+                assert_true(PARSE(&_args, &_failure, __VA_ARGS__) < 0);                 \
+                assert_int_equal(_failure.exit_code, EXIT_USAGE);                       \
+                assert_non_null(strstr(_failure.message, text));                        \
+        } while (0)
+
+static void test_args_refused(_unused_ void **state) {
+        ASSERT_USAGE("unknown command 'crate'", "crate");
+        ASSERT_USAGE("create needs NAME", "create");
+        ASSERT_USAGE("unexpected 'c'", "create", "a", "b", "c");
+        ASSERT_USAGE("--memory: 'x' is not", "create", "a", "--memory", "x");
+        ASSERT_USAGE("--memory: '' is not", "create", "a", "--memory=");
+        ASSERT_USAGE("--memory needs a value", "create", "a", "--memory");
+        ASSERT_USAGE("--graphics: 'spic' is not one of", "create", "a", "--graphics", "spic");
+        ASSERT_USAGE("--gpu: '01:00.9' is not", "create", "a", "--gpu", "01:00.9");
+        ASSERT_USAGE("--start takes no value", "create", "a", "--start=yes");
+        ASSERT_USAGE("unknown option '--start'", "list", "--start");
+        ASSERT_USAGE("unknown option '-x'", "list", "-x");
+        ASSERT_USAGE("image needs a command", "image");
+}
+
+static void test_args_suggest(_unused_ void **state) {
+        _cleanup_(args_done) Args args = { 0 };
+        _cleanup_failure_ Failure failure = { 0 };
+
+        assert_true(PARSE(&args, &failure, "create", "a", "--memry", "1G") < 0);
+        assert_non_null(strstr(failure.remedy, "'--memory'"));
+}
+
+/* Suggestions */
+
+static void test_distance(_unused_ void **state) {
+        assert_int_equal(text_distance("", "abc"), 3);
+        assert_int_equal(text_distance("games", "games"), 0);
+        assert_int_equal(text_distance("game", "games"), 1);
+        assert_int_equal(text_distance("kitten", "sitting"), 3);
+}
+
+static void test_nearest(_unused_ void **state) {
+        Nearest nearest = { .word = "gaming-wm" };
+
+        nearest_offer(&nearest, "list");
+        assert_null(nearest.best);
+        nearest_offer(&nearest, "gaming-v");
+        nearest_offer(&nearest, "gaming-vm");
+        nearest_offer(&nearest, "gaming");
+        assert_string_equal(nearest.best, "gaming-vm");
+}
+
+/* Tables */
+
+static void test_table_layout(_unused_ void **state) {
+        static const Column columns[] = {
+                { .title = "A" },
+                { .title = "STATUS", .min_width = 8 },
+                { .title = "PRODUCT", .min_width = 9 },
+        };
+        _cleanup_table_ Table table = { .columns = columns, .n_columns = 3 };
+        int widths[3];
+
+        assert_int_equal(table_add(&table, "12345"), 0);
+        assert_int_equal(table_add(&table, "0123456789012345"), 0);      /* 16 */
+        assert_int_equal(table_add(&table, "01234567890123456789"), 0); /* 20 */
+
+        table_layout(&table, 0, widths);
+        assert_int_equal(widths[2], 20);
+
+        table_layout(&table, 40, widths); /* needs 45: the last column gives 5 */
+        assert_int_equal(widths[1], 16);
+        assert_int_equal(widths[2], 15);
+
+        table_layout(&table, 30, widths); /* the last gives 11, the one before it 4 */
+        assert_int_equal(widths[0], 5);
+        assert_int_equal(widths[1], 12);
+        assert_int_equal(widths[2], 9);
+
+        table_layout(&table, 5, widths); /* never below the least */
+        assert_int_equal(widths[1], 8);
+        assert_int_equal(widths[2], 9);
+}
+
+/* Public keys */
+
+static char *write_temporary(const char *content) {
+        char *path = strdup("/tmp/test-client-XXXXXX");
+        _cleanup_close_ int fd = mkstemp(path);
+
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, content, strlen(content)), (ssize_t) strlen(content));
+        return path;
+}
+
+static int read_keys_of(const char *content, char ***keys, Failure *failure) {
+        _cleanup_free_ char *path = write_temporary(content);
+        int r = keys_read(path, keys, failure);
+
+        (void) unlink(path);
+        return r;
+}
+
+#define KEY "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAzutoAu me@host"
+
+static void test_keys(_unused_ void **state) {
+        _cleanup_strv_ char **keys = NULL;
+        _cleanup_failure_ Failure failure = { 0 };
+
+        assert_int_equal(read_keys_of("# mine\n\n" KEY "\r\n  no-pty,command=\"a b\" " KEY "\n",
+                                      &keys, &failure),
+                         0);
+        assert_int_equal(strv_length(keys), 2);
+        assert_string_equal(keys[0], KEY);
+        assert_string_equal(keys[1], "no-pty,command=\"a b\" " KEY);
+
+        assert_int_equal(keys_read(KEY, &keys, &failure), 0);
+        assert_int_equal(strv_length(keys), 3);
+}
+
+static void test_keys_refused(_unused_ void **state) {
+        _cleanup_strv_ char **keys = NULL;
+        _cleanup_failure_ Failure failure = { 0 };
+
+        assert_true(read_keys_of("-----BEGIN OPENSSH PRIVATE KEY-----\nxyz\n", &keys, &failure) <
+                    0);
+        assert_non_null(strstr(failure.message, "is a private key"));
+        assert_true(read_keys_of("hello\n", &keys, &failure) < 0);
+        assert_non_null(strstr(failure.message, "not a public key"));
+        assert_true(read_keys_of("# nothing\n", &keys, &failure) < 0);
+        assert_non_null(strstr(failure.message, "no public key"));
+        assert_true(keys_read("/nonexistent/key.pub", &keys, &failure) < 0);
+        assert_null(keys);
+}
+
+/* Refusals and devices */
+
+static void test_permission_remedy(_unused_ void **state) {
+        _cleanup_free_ char *one = permission_remedy("needs org.vmkit.create-vm."),
+                            *none = permission_remedy("no");
+        _cleanup_free_ char *two = permission_remedy(
+                "org.vmkit.use-device, org.vmkit.create-vm, org.vmkit.use-device");
+
+        assert_null(none);
+        assert_non_null(strstr(one, "action.id == \"org.vmkit.create-vm\")"));
+        assert_non_null(strstr(two, "[\"org.vmkit.use-device\", \"org.vmkit.create-vm\"].indexOf"));
+}
+
+static void test_device_address(_unused_ void **state) {
+        _cleanup_free_ char *address = device_address("/org/vmkit/device/10000_e1_00_0");
+
+        assert_string_equal(address, "10000:e1:00.0");
+        assert_null(device_address("/org/vmkit/vm/1234"));
+        assert_null(device_address(NULL));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_args_mixed_order),  cmocka_unit_test(test_args_two_words),
+                cmocka_unit_test(test_args_end_of_options), cmocka_unit_test(test_args_refused),
+                cmocka_unit_test(test_args_suggest),      cmocka_unit_test(test_distance),
+                cmocka_unit_test(test_nearest),           cmocka_unit_test(test_table_layout),
+                cmocka_unit_test(test_keys),              cmocka_unit_test(test_keys_refused),
+                cmocka_unit_test(test_permission_remedy), cmocka_unit_test(test_device_address),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Jobs: steps in order, undo in reverse, one end. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/manager.h"
+#include "core/observer.h"
+
+typedef struct Fixture {
+        sd_event *event;
+        Manager manager;
+        Observer observer;
+        char trace[256];
+        unsigned ended;
+} Fixture;
+
+static void note(Job *job, const char *what) {
+        Fixture *f = job->manager->observer_data;
+
+        strcat(f->trace, what);
+}
+
+static void on_job(Job *job, void *userdata) {
+}
+
+static void on_job_ended(Job *job, void *userdata) {
+        Fixture *f = userdata;
+
+        f->ended++;
+        (void) sd_event_exit(f->event, 0);
+}
+
+static int setup(void **state) {
+        Fixture *f = calloc(1, sizeof(Fixture));
+
+        assert_non_null(f);
+        assert_true(sd_event_new(&f->event) >= 0);
+        f->observer = (Observer) {
+                .job_added = on_job, .job_removed = on_job, .job_changed = on_job, .job_ended = on_job_ended,
+        };
+        f->manager.event = f->event;
+        f->manager.observer = &f->observer;
+        f->manager.observer_data = f;
+        *state = f;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Fixture *f = *state;
+
+        while (f->manager.n_jobs > 0)
+                job_free(f->manager.jobs[0]);
+        free(f->manager.jobs);
+        sd_event_unref(f->event);
+        free(f);
+        return 0;
+}
+
+/* --- steps ------------------------------------------------------------------------------------------------ */
+
+static int run_a(Job *job, Error *error) {
+        note(job, "a");
+        return STEP_DONE;
+}
+
+static int undo_a(Job *job, Error *error) {
+        note(job, "A");
+        return STEP_DONE;
+}
+
+static int finish_later(sd_event_source *source, void *userdata) {
+        Job *job = userdata;
+
+        job->timer = sd_event_source_disable_unref(job->timer);
+        job_step_done(job, 0, NULL);
+        return 0;
+}
+
+static int run_b(Job *job, Error *error) {
+        note(job, "b");
+        return sd_event_add_defer(job->manager->event, &job->timer, finish_later, job) < 0 ? -EIO : STEP_ASYNC;
+}
+
+static int undo_b(Job *job, Error *error) {
+        note(job, "B");
+        return sd_event_add_defer(job->manager->event, &job->timer, finish_later, job) < 0 ? -EIO : STEP_ASYNC;
+}
+
+static int run_fails(Job *job, Error *error) {
+        note(job, "x");
+        return error_set(error, ERROR_BIND_FAILED, "it does not bind");
+}
+
+static int undo_fails(Job *job, Error *error) {
+        note(job, "X");
+        return error_set(error, ERROR_BUSY, "it cannot be undone");
+}
+
+static int run_waits(Job *job, Error *error) {
+        note(job, "w");
+        return STEP_ASYNC;
+}
+
+static void cancel_waits(Job *job) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r = error_set(&error, ERROR_CANCELLED, "cancelled");
+
+        note(job, "c");
+        job_step_done(job, r, &error);
+}
+
+static const JobStep step_a = { "a", run_a, undo_a, NULL };
+static const JobStep step_b = { "b", run_b, undo_b, NULL };
+static const JobStep step_fails = { "fails", run_fails, undo_fails, NULL };
+static const JobStep step_undo_fails = { "undo fails", run_a, undo_fails, NULL };
+static const JobStep step_waits = { "waits", run_waits, NULL, cancel_waits };
+
+static Job *begin(Fixture *f, const JobStep *const steps[]) {
+        Job *job;
+
+        assert_int_equal(job_new(&f->manager, "test", 1000, &job), 0);
+        for (size_t i = 0; steps[i]; i++)
+                assert_int_equal(job_add_steps(job, steps[i], 1), 0);
+        assert_true(job_begin(job) >= 0);
+        return job;
+}
+
+static Job *run(Fixture *f, const JobStep *const steps[]) {
+        Job *job = begin(f, steps);
+
+        assert_int_equal(f->ended, 0);
+        assert_int_equal(sd_event_loop(f->event), 0);
+        assert_int_equal(f->ended, 1);
+        return job;
+}
+
+/* --- tests ------------------------------------------------------------------------------------------------ */
+
+static void test_all_done(void **state) {
+        Fixture *f = *state;
+        const Job *job = run(f, (const JobStep *const[]) { &step_a, &step_b, &step_a, NULL });
+
+        assert_string_equal(f->trace, "aba");
+        assert_int_equal(job->state, JOB_DONE);
+        assert_true(job->progress_known);
+}
+
+static void test_no_steps(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(run(f, (const JobStep *const[]) { NULL })->state, JOB_DONE);
+}
+
+static void test_failure_is_undone_in_reverse(void **state) {
+        Fixture *f = *state;
+        const Job *job = run(f, (const JobStep *const[]) { &step_a, &step_b, &step_fails, &step_a, NULL });
+
+        assert_string_equal(f->trace, "abxBA");
+        assert_int_equal(job->state, JOB_FAILED);
+        assert_int_equal(job->error.code, ERROR_BIND_FAILED);
+        assert_string_equal(job->error.message, "it does not bind");
+}
+
+/* What cannot be undone is told in the log; the rest is undone, and the first cause stays the error. */
+static void test_failing_undo(void **state) {
+        Fixture *f = *state;
+        const Job *job = run(f, (const JobStep *const[]) { &step_b, &step_undo_fails, &step_fails, NULL });
+
+        assert_string_equal(f->trace, "baxXB");
+        assert_int_equal(job->error.code, ERROR_BIND_FAILED);
+}
+
+static int cancel_soon(sd_event_source *source, uint64_t usec, void *userdata) {
+        assert_int_equal(job_cancel(userdata, NULL), 0);
+        return 0;
+}
+
+static void test_cancel(void **state) {
+        Fixture *f = *state;
+        Job *job = begin(f, (const JobStep *const[]) { &step_b, &step_waits, &step_a, NULL });
+        sd_event_source *source = NULL;
+
+        assert_true(sd_event_add_time_relative(f->event, &source, CLOCK_MONOTONIC, 20 * USEC_PER_MSEC, 0,
+                                               cancel_soon, job) >= 0);
+        assert_int_equal(sd_event_loop(f->event), 0);
+        sd_event_source_disable_unref(source);
+
+        assert_string_equal(f->trace, "bwcB");
+        assert_int_equal(job->state, JOB_CANCELLED);
+        assert_int_equal(job->error.code, ERROR_CANCELLED);
+        assert_int_equal(f->ended, 1);
+}
+
+static void test_cancel_before_start(void **state) {
+        Fixture *f = *state;
+        Job *job = begin(f, (const JobStep *const[]) { &step_a, NULL });
+
+        assert_int_equal(job_cancel(job, NULL), 0);
+        assert_int_equal(sd_event_loop(f->event), 0);
+        assert_string_equal(f->trace, "");
+        assert_int_equal(job->state, JOB_CANCELLED);
+}
+
+static void test_cancel_after_end(void **state) {
+        Fixture *f = *state;
+        _cleanup_error_ Error error = ERROR_INIT;
+        Job *job = run(f, (const JobStep *const[]) { &step_a, NULL });
+
+        assert_true(job_cancel(job, &error) < 0);
+        assert_int_equal(error.code, ERROR_WRONG_STATE);
+        assert_int_equal(f->ended, 1);
+}
+
+static void test_ids_are_never_used_again(void **state) {
+        Fixture *f = *state;
+        Job *first = begin(f, (const JobStep *const[]) { NULL });
+        uint64_t id = first->id;
+
+        job_free(first);
+        Job *second = begin(f, (const JobStep *const[]) { NULL });
+        assert_true(second->id > id);
+        assert_null(manager_find_job(&f->manager, id));
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                TEST(test_all_done),
+                TEST(test_no_steps),
+                TEST(test_failure_is_undone_in_reverse),
+                TEST(test_failing_undo),
+                TEST(test_cancel),
+                TEST(test_cancel_before_start),
+                TEST(test_cancel_after_end),
+                TEST(test_ids_are_never_used_again),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

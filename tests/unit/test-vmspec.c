@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Domain XML both ways. The files under golden/ are what libvirt gets; after a wanted change,
+ * run this with VMKIT_UPDATE_GOLDEN=1 and read the difference. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+
+#include "base/io.h"
+#include "base/strv.h"
+#include "virt/vmspec.h"
+
+#ifndef GOLDEN_DIR
+#define GOLDEN_DIR "golden"
+#endif
+
+typedef void (*Configure)(VmSpec *spec);
+
+static void set(char **field, const char *value) {
+        free(*field);
+        *field = NULL;
+        if (value) {
+                *field = strdup(value);
+                assert_non_null(*field);
+        }
+}
+
+static VmDevice *add_device(VmSpec *spec, const char *address, const char *kind) {
+        VmDevice *d = vm_spec_add_device(spec);
+
+        assert_non_null(d);
+        assert_int_equal(pci_address_parse(address, &d->address), 0);
+        d->requested = d->address;
+        d->requested.function = 0;
+        set(&d->kind, kind);
+        d->vendor_id = 0x1234;
+        d->device_id = 0x1111;
+        d->subsystem_vendor_id = 0x1af4;
+        d->subsystem_device_id = 0x1100;
+        return d;
+}
+
+static VmSpec *new_spec(Configure configure) {
+        VmSpec *spec = vm_spec_new();
+
+        assert_non_null(spec);
+        set(&spec->name, "gaming-vm");
+        strcpy(spec->uuid, "c7a5fdbd-edaf-9455-926a-d65c16db1809");
+        spec->owner = 1000;
+        spec->created_at = 1764000000123456;
+        spec->memory = 2 * GIB;
+        spec->cpus = 2;
+        set(&spec->on_stop, "");
+        set(&spec->graphics, "none");
+        set(&spec->firmware, "uefi");
+        set(&spec->network, "none");
+        set(&spec->pin, "none");
+        set(&spec->hugepages, "none");
+        set(&spec->numa, "none");
+        set(&spec->guest_os, "linux");
+        set(&spec->domain_type, "kvm");
+        if (configure)
+                configure(spec);
+        return spec;
+}
+
+static void with_image(VmSpec *spec) {
+        set(&spec->disk_path, "/var/lib/vmkit/images/c7a5fdbd/disk.qcow2");
+        set(&spec->disk_format, "qcow2");
+        spec->disk_bytes = 10 * GIB;
+        set(&spec->seed_path, "/var/lib/vmkit/images/c7a5fdbd/seed.iso");
+        set(&spec->image, "@debian");
+        set(&spec->network, "user");
+}
+
+static void with_gpu(VmSpec *spec) {
+        add_device(spec, "0000:01:00.0", "gpu");
+        add_device(spec, "0000:01:00.1", "audio");
+}
+
+static void bios_empty(VmSpec *spec) {
+        set(&spec->firmware, "bios");
+        set(&spec->domain_type, "qemu");
+        spec->memory = 512 * MIB;
+        spec->cpus = 1;
+}
+
+static void bios_gpu_nvme(VmSpec *spec) {
+        VmDevice *nvme;
+
+        with_image(spec);
+        set(&spec->firmware, "bios");
+        with_gpu(spec);
+        nvme = add_device(spec, "0000:03:00.0", "nvme");
+        set(&nvme->serial, "S64DNX0R612345");
+        set(&nvme->slot_path, "0000:00:1d.0/00.0");
+        assert_int_equal(strv_push(&nvme->allow, "has-data"), 0);
+        assert_int_equal(strv_push(&nvme->allow, "fstab"), 0);
+}
+
+static void uefi_image(VmSpec *spec) {
+        with_image(spec);
+        set(&spec->network, "default");
+        spec->io_threads = 2;
+        spec->autostart = true;
+}
+
+static void secure_boot_tpm(VmSpec *spec) {
+        with_image(spec);
+        spec->secure_boot = spec->tpm = true;
+        set(&spec->domain_type, "qemu");
+}
+
+static void nvme_boot(VmSpec *spec) {
+        add_device(spec, "0000:03:00.0", "nvme");
+        add_device(spec, "0000:04:00.0", "nvme");
+        set(&spec->on_stop, "hold");
+}
+
+static void installer(VmSpec *spec) {
+        nvme_boot(spec);
+        set(&spec->cdrom_path, "/var/lib/vmkit/images/c7a5fdbd/cdrom.iso");
+        set(&spec->graphics, "vnc");
+}
+
+static void windows_spice(VmSpec *spec) {
+        with_image(spec);
+        with_gpu(spec);
+        set(&spec->graphics, "spice");
+        set(&spec->guest_os, "windows");
+        spec->hide_hypervisor = spec->tpm = spec->secure_boot = true;
+}
+
+static void huge_pages(VmSpec *spec) {
+        with_image(spec);
+        set(&spec->hugepages, "1G");
+        set(&spec->pin, "auto");
+        set(&spec->numa, "0");
+        spec->memory = 16 * GIB;
+        spec->cpus = 8;
+}
+
+static void small_huge_pages(VmSpec *spec) {
+        with_image(spec);
+        set(&spec->hugepages, "2M");
+}
+
+/* A drive behind VMD, a virtual function and an odd pair: none has a function 0 of its own. */
+static void odd_addresses(VmSpec *spec) {
+        VmDevice *d;
+
+        with_image(spec);
+        add_device(spec, "10000:e1:00.0", "nvme");
+        add_device(spec, "0000:01:10.3", "network");
+        add_device(spec, "0000:02:00.6", "usb");
+        d = add_device(spec, "0000:02:00.4", "gpu");
+        set(&d->rom_path, "/var/lib/vmkit/roms/c7a5fdbd-0000_02_00_4.rom");
+}
+
+static void hidden_kvm(VmSpec *spec) {
+        with_image(spec);
+        with_gpu(spec);
+        spec->hide_hypervisor = true;
+}
+
+static void hidden_qemu(VmSpec *spec) {
+        with_image(spec);
+        spec->hide_hypervisor = true;
+        set(&spec->domain_type, "qemu");
+}
+
+static void kept_ports(VmSpec *spec) {
+        with_image(spec);
+        add_device(spec, "0000:05:00.0", "network")->guest_port = 9;
+        add_device(spec, "0000:03:00.0", "nvme");
+        add_device(spec, "0000:04:00.0", "nvme")->guest_port = 7;
+}
+
+static const struct {
+        const char *name;
+        Configure configure;
+} configurations[] = {
+        { "bios-empty", bios_empty },
+        { "bios-gpu-nvme", bios_gpu_nvme },
+        { "uefi-image", uefi_image },
+        { "secure-boot-tpm", secure_boot_tpm },
+        { "nvme-boot", nvme_boot },
+        { "installer-vnc", installer },
+        { "windows-spice", windows_spice },
+        { "hugepages-1g", huge_pages },
+        { "hugepages-2m", small_huge_pages },
+        { "odd-addresses", odd_addresses },
+        { "hidden-kvm", hidden_kvm },
+        { "hidden-qemu", hidden_qemu },
+        { "kept-ports", kept_ports },
+};
+
+static char *golden_path(const char *name) {
+        char *path;
+
+        assert_true(asprintf(&path, "%s/%s.xml", GOLDEN_DIR, name) >= 0);
+        return path;
+}
+
+static char *to_xml(const VmSpec *spec) {
+        char *xml = NULL;
+
+        assert_int_equal(vm_spec_to_xml(spec, &xml), 0);
+        assert_non_null(xml);
+        return xml;
+}
+
+static void write_golden(const char *path, const char *xml) {
+        FILE *f = fopen(path, "we");
+
+        assert_non_null(f);
+        assert_true(fputs(xml, f) >= 0);
+        assert_int_equal(fclose(f), 0);
+}
+
+static void test_golden(_unused_ void **state) {
+        for (size_t i = 0; i < ELEMENTSOF(configurations); i++) {
+                _cleanup_free_ char *path = golden_path(configurations[i].name);
+                _cleanup_(vm_spec_freep) VmSpec *spec = new_spec(configurations[i].configure);
+                _cleanup_free_ char *xml = to_xml(spec), *golden = NULL;
+
+                if (getenv("VMKIT_UPDATE_GOLDEN"))
+                        write_golden(path, xml);
+                if (read_file_at(AT_FDCWD, path, MIB, &golden) < 0)
+                        fail_msg("%s cannot be read", path);
+                assert_string_equal(xml, golden);
+        }
+}
+
+static void test_golden_is_valid(_unused_ void **state) {
+        if (system("command -v virt-xml-validate >/dev/null 2>&1") != 0)
+                skip();
+
+        for (size_t i = 0; i < ELEMENTSOF(configurations); i++) {
+                _cleanup_free_ char *path = golden_path(configurations[i].name), *command = NULL;
+
+                assert_true(asprintf(&command, "virt-xml-validate '%s' domain >&2", path) >= 0);
+                if (system(command) != 0)
+                        fail_msg("%s is not valid", path);
+        }
+}
+
+static void assert_text_equal(const char *a, const char *b) {
+        if (!a || !b)
+                assert_ptr_equal(a, b);
+        else
+                assert_string_equal(a, b);
+}
+
+static void assert_device_equal(const VmDevice *a, const VmDevice *b) {
+        assert_true(pci_address_equal(&a->address, &b->address));
+        assert_true(pci_address_equal(&a->requested, &b->requested));
+        assert_int_equal(a->vendor_id, b->vendor_id);
+        assert_int_equal(a->device_id, b->device_id);
+        assert_int_equal(a->subsystem_vendor_id, b->subsystem_vendor_id);
+        assert_int_equal(a->subsystem_device_id, b->subsystem_device_id);
+        assert_text_equal(a->kind, b->kind);
+        assert_text_equal(a->serial, b->serial);
+        assert_text_equal(a->slot_path, b->slot_path);
+        assert_text_equal(a->rom_path, b->rom_path);
+        assert_int_equal(strv_length(a->allow), strv_length(b->allow));
+        STRV_FOREACH(code, a->allow)
+                assert_true(strv_contains(b->allow, *code));
+}
+
+static void assert_spec_equal(const VmSpec *a, const VmSpec *b) {
+        assert_text_equal(a->name, b->name);
+        assert_string_equal(a->uuid, b->uuid);
+        assert_int_equal(a->owner, b->owner);
+        assert_int_equal(a->created_at, b->created_at);
+        assert_int_equal(a->memory, b->memory);
+        assert_int_equal(a->cpus, b->cpus);
+        assert_text_equal(a->disk_path, b->disk_path);
+        assert_text_equal(a->disk_format, b->disk_format);
+        assert_int_equal(a->disk_bytes, b->disk_bytes);
+        assert_text_equal(a->seed_path, b->seed_path);
+        assert_text_equal(a->cdrom_path, b->cdrom_path);
+        assert_text_equal(a->image, b->image);
+        assert_text_equal(a->on_stop, b->on_stop);
+        assert_text_equal(a->graphics, b->graphics);
+        assert_text_equal(a->firmware, b->firmware);
+        assert_int_equal(a->secure_boot, b->secure_boot);
+        assert_int_equal(a->tpm, b->tpm);
+        assert_text_equal(a->network, b->network);
+        assert_text_equal(a->pin, b->pin);
+        assert_text_equal(a->hugepages, b->hugepages);
+        assert_text_equal(a->numa, b->numa);
+        assert_int_equal(a->io_threads, b->io_threads);
+        assert_text_equal(a->guest_os, b->guest_os);
+        assert_int_equal(a->hide_hypervisor, b->hide_hypervisor);
+        assert_int_equal(a->autostart, b->autostart);
+        assert_text_equal(a->domain_type, b->domain_type);
+        assert_int_equal(a->n_devices, b->n_devices);
+        for (size_t i = 0; i < a->n_devices; i++)
+                assert_device_equal(&a->devices[i], &b->devices[i]);
+}
+
+/* What is written is read back, and is written the same again: addresses in the guest stay. */
+static void assert_round_trip(const VmSpec *spec) {
+        _cleanup_free_ char *xml = to_xml(spec), *again = NULL;
+        _cleanup_(vm_spec_freep) VmSpec *read = NULL;
+
+        assert_int_equal(vm_spec_from_xml(xml, &read), 0);
+        assert_spec_equal(spec, read);
+        again = to_xml(read);
+        assert_string_equal(xml, again);
+}
+
+static void test_round_trip(_unused_ void **state) {
+        for (size_t i = 0; i < ELEMENTSOF(configurations); i++) {
+                _cleanup_(vm_spec_freep) VmSpec *spec = new_spec(configurations[i].configure);
+
+                assert_round_trip(spec);
+        }
+}
+
+/* Taking the first device away leaves the others where they were. */
+static void test_guest_ports_stay(_unused_ void **state) {
+        _cleanup_(vm_spec_freep) VmSpec *spec = new_spec(bios_gpu_nvme), *read = NULL;
+        _cleanup_free_ char *xml = to_xml(spec), *fewer = NULL;
+        unsigned port;
+
+        assert_int_equal(vm_spec_from_xml(xml, &read), 0);
+        port = read->devices[2].guest_port;
+        assert_int_not_equal(port, read->devices[0].guest_port);
+        assert_int_equal(read->devices[0].guest_port, read->devices[1].guest_port);
+
+        vm_spec_free(spec);
+        spec = new_spec(with_image);
+        add_device(spec, "0000:03:00.0", "nvme")->guest_port = port;
+        fewer = to_xml(spec);
+        vm_spec_free(read);
+        assert_int_equal(vm_spec_from_xml(fewer, &read), 0);
+        assert_int_equal(read->devices[0].guest_port, port);
+}
+
+static const char hostile[] =
+        "a'/>\"</source></domain><!-- ]]> & &amp; &#0; {device} \\x41 \\ $(id) \n\t\x01\x7f\xff\xc3\x28 \xf0\x9f\x98\x80";
+static const char hostile_xml[] = "/a'/>\"</source></hostdev><!-- ]]> & &amp; &#0; $(id) \n\t \xf0\x9f\x98\x80.img";
+
+static void test_hostile_strings(_unused_ void **state) {
+        _cleanup_(vm_spec_freep) VmSpec *spec = new_spec(windows_spice);
+        VmDevice *d = &spec->devices[0];
+
+        set(&spec->image, hostile);
+        set(&spec->on_stop, hostile);
+        set(&spec->pin, hostile);
+        set(&d->serial, hostile);
+        set(&d->slot_path, hostile);
+        set(&d->kind, hostile);
+        assert_int_equal(strv_push(&d->allow, hostile), 0);
+        set(&d->rom_path, hostile_xml);
+        set(&spec->disk_path, hostile_xml);
+        set(&spec->seed_path, hostile_xml);
+        set(&spec->cdrom_path, hostile_xml);
+        set(&spec->network, hostile_xml);
+        assert_round_trip(spec);
+}
+
+static void assert_refused(void (*spoil)(VmSpec *spec)) {
+        _cleanup_(vm_spec_freep) VmSpec *spec = new_spec(uefi_image);
+        char *xml = NULL;
+
+        spoil(spec);
+        assert_int_equal(vm_spec_to_xml(spec, &xml), -EINVAL);
+        assert_null(xml);
+}
+
+static void spoil_name(VmSpec *spec) { set(&spec->name, "a<b"); }
+static void spoil_name_gone(VmSpec *spec) { set(&spec->name, NULL); }
+static void spoil_uuid(VmSpec *spec) { spec->uuid[0] = 'x'; }
+static void spoil_memory(VmSpec *spec) { spec->memory = 0; }
+static void spoil_cpus(VmSpec *spec) { spec->cpus = 0; }
+static void spoil_type(VmSpec *spec) { set(&spec->domain_type, ""); }
+static void spoil_format(VmSpec *spec) { set(&spec->disk_format, NULL); }
+static void spoil_path(VmSpec *spec) { set(&spec->disk_path, "/a\x01"); }
+static void spoil_utf8(VmSpec *spec) { set(&spec->disk_path, "/a\xff"); }
+static void spoil_surrogate(VmSpec *spec) { set(&spec->network, "\xed\xa0\x80"); }
+static void spoil_escape(VmSpec *spec) { set(&spec->seed_path, "/\x1b[2J"); }
+
+static void test_refused(_unused_ void **state) {
+        assert_refused(spoil_name);
+        assert_refused(spoil_name_gone);
+        assert_refused(spoil_uuid);
+        assert_refused(spoil_memory);
+        assert_refused(spoil_cpus);
+        assert_refused(spoil_type);
+        assert_refused(spoil_format);
+        assert_refused(spoil_path);
+        assert_refused(spoil_utf8);
+        assert_refused(spoil_surrogate);
+        assert_refused(spoil_escape);
+}
+
+static void test_metadata(_unused_ void **state) {
+        _cleanup_(vm_spec_freep) VmSpec *spec = new_spec(bios_gpu_nvme);
+        _cleanup_free_ char *metadata = NULL;
+
+        assert_int_equal(vm_spec_to_metadata(spec, &metadata), 0);
+        assert_ptr_equal(strstr(metadata, "<vm>"), metadata);
+        assert_non_null(strstr(metadata, "<owner>1000</owner>"));
+        assert_null(strstr(metadata, "xmlns"));
+}
+
+#define HEAD                                                      \
+        "<domain type='kvm'><name>a</name>"                       \
+        "<uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>"       \
+        "<memory unit='KiB'>1024</memory><vcpu>1</vcpu>"
+#define OURS(content)                                                               \
+        "<metadata><k:vm xmlns:k='" VMKIT_METADATA_URI "'>" content "</k:vm></metadata>"
+
+
+static void test_foreign(_unused_ void **state) {
+        static const char *const foreign[] = {
+                HEAD "</domain>",
+                HEAD "<metadata/></domain>",
+                HEAD "<metadata><vm><owner>1</owner></vm></metadata></domain>",
+                HEAD "<metadata><vmkit:vm xmlns:vmkit='https://example.org/'/></metadata></domain>",
+                "<network>" OURS("<k:owner>1</k:owner>") "</network>",
+                HEAD "<devices>" OURS("<k:owner>1</k:owner>") "</devices></domain>",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(foreign); i++) {
+                VmSpec *spec = NULL;
+
+                assert_int_equal(vm_spec_from_xml(foreign[i], &spec), -ENODATA);
+                assert_null(spec);
+        }
+}
+
+static void test_broken(_unused_ void **state) {
+        static const char *const broken[] = {
+                "",
+                "text",
+                "<domain",
+                "<!DOCTYPE domain [<!ENTITY a 'b'>]>" HEAD OURS("<k:owner>&a;</k:owner>") "</domain>",
+                "<!DOCTYPE domain SYSTEM 'file:///etc/passwd'>" HEAD OURS("<k:owner>1</k:owner>") "</domain>",
+                HEAD OURS("") "</domain>",
+                HEAD OURS("<k:owner>-1</k:owner>") "</domain>",
+                HEAD OURS("<k:owner>4294967295</k:owner>") "</domain>",
+                HEAD OURS("<k:owner>1</k:owner><k:image>\\xzz</k:image>") "</domain>",
+                HEAD OURS("<k:owner>1</k:owner><k:image>\\x00</k:image>") "</domain>",
+                HEAD OURS("<k:owner>1</k:owner><k:image>\\</k:image>") "</domain>",
+                "<domain>" OURS("<k:owner>1</k:owner>") "</domain>",
+                HEAD OURS("<k:owner>1</k:owner>") "<devices><hostdev type='pci'/></devices></domain>",
+                HEAD OURS("<k:owner>1</k:owner>")
+                        "<devices><hostdev type='pci'><source><address bus='0x100' slot='0' function='0'/>"
+                        "</source></hostdev></devices></domain>",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(broken); i++) {
+                VmSpec *spec = NULL;
+
+                assert_int_equal(vm_spec_from_xml(broken[i], &spec), -EBADMSG);
+                assert_null(spec);
+        }
+}
+
+/* What an administrator did with virsh counts, also where our metadata does not know of it. */
+static void test_foreign_changes(_unused_ void **state) {
+        static const char xml[] =
+                HEAD OURS("<k:owner>5</k:owner>"
+                          "<k:device address='0000:07:00.0' requested='0000:07:00.0' kind='gpu'/>")
+                "<devices><hostdev mode='subsystem' type='pci'><source>"
+                "<address domain='0x0000' bus='0x02' slot='0x1f' function='0x7'/></source></hostdev>"
+                "<hostdev mode='subsystem' type='usb'/>"
+                "<interface type='bridge'><source bridge='br0'/></interface>"
+                "<graphics type='vnc'/></devices></domain>";
+        _cleanup_(vm_spec_freep) VmSpec *spec = NULL;
+
+        assert_int_equal(vm_spec_from_xml(xml, &spec), 0);
+        assert_int_equal(spec->owner, 5);
+        assert_int_equal(spec->memory, MIB);
+        assert_string_equal(spec->graphics, "vnc");
+        assert_string_equal(spec->network, "bridge");
+        assert_string_equal(spec->firmware, "bios");
+        assert_int_equal(spec->n_devices, 1);
+        assert_string_equal(PCI_ADDRESS_TEXT(&spec->devices[0].address), "0000:02:1f.7");
+        assert_null(spec->devices[0].kind);
+}
+
+/* Cut off anywhere, and with bytes changed: an error or a spec, never anything else. */
+static void test_damaged(_unused_ void **state) {
+        _cleanup_(vm_spec_freep) VmSpec *spec = new_spec(bios_gpu_nvme);
+        _cleanup_free_ char *xml = to_xml(spec);
+        size_t n = strlen(xml);
+        unsigned seed = 1;
+
+        for (size_t cut = 0; cut < n; cut += 7) {
+                _cleanup_free_ char *copy = strndup(xml, cut);
+                _cleanup_(vm_spec_freep) VmSpec *read = NULL;
+
+                assert_non_null(copy);
+                assert_true(vm_spec_from_xml(copy, &read) < 0);
+        }
+
+        for (size_t i = 0; i < 3000; i++) {
+                _cleanup_free_ char *copy = strdup(xml);
+                _cleanup_(vm_spec_freep) VmSpec *read = NULL;
+
+                assert_non_null(copy);
+                for (int k = rand_r(&seed) % 3; k >= 0; k--)
+                        copy[(size_t) rand_r(&seed) % n] = (char) (rand_r(&seed) % 255 + 1);
+                if (vm_spec_from_xml(copy, &read) < 0)
+                        assert_null(read);
+        }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_golden),
+                cmocka_unit_test(test_golden_is_valid),
+                cmocka_unit_test(test_round_trip),
+                cmocka_unit_test(test_guest_ports_stay),
+                cmocka_unit_test(test_hostile_strings),
+                cmocka_unit_test(test_refused),
+                cmocka_unit_test(test_metadata),
+                cmocka_unit_test(test_foreign),
+                cmocka_unit_test(test_broken),
+                cmocka_unit_test(test_foreign_changes),
+                cmocka_unit_test(test_damaged),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
