@@ -65,8 +65,9 @@ class Images(fixture.BusTest):
         base = self.qcow2('base')
         self.qcow2('backed', '-b', base, '-F', 'qcow2')
         self.qcow2('external', '-o', f'data_file={self.file("data")},data_file_raw=on')
+        # Not LUKS: qemu-img measures how fast it hashes for that, and gives up on a busy machine.
         self.qcow2('encrypted', '--object', 'secret,id=s,data=secret', '-o',
-                   'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10')
+                   'encrypt.format=aes,encrypt.key-secret=s')
         for name in ('backed', 'external', 'encrypted'):
             with self.subTest(name):
                 self.refused('ImageRejected', self.store, self.file(name))
