@@ -261,9 +261,10 @@ void vm_state_changed(Vm *vm, DomainState state) {
                 vm->seen_active = true;
         if (vm_is_active(vm) && !vm->job)
                 vm_lease_claimed(vm);
+        /* Before anyone is told: it is not stopped while its devices are on their way back. */
+        vm_return_devices(vm);
         observer_vm_changed(vm);
         vm_stop_state_changed(vm);
-        vm_return_devices(vm);
 }
 
 /* The guest may have ended while another job was at work on the VM. One that failed to return the devices is
@@ -274,9 +275,9 @@ void vm_job_ended(Vm *vm, const Job *job) {
 
         if (vm_is_active(vm))
                 vm_lease_claimed(vm);
+        if (!vm->gone && !tried)
+                vm_return_devices(vm);
         observer_vm_changed(vm);
         if (vm->gone)
                 vm_forget(vm);
-        else if (!tried)
-                vm_return_devices(vm);
 }

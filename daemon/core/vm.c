@@ -64,7 +64,8 @@ static const char *state_of_job(const Vm *vm) {
         static const struct {
                 const char *operation, *state;
         } states[] = {
-                { "start", "starting" }, { "stop", "stopping" }, { "destroy", "stopping" },
+                { "start", "starting" },   { "stop", "stopping" },
+                { "destroy", "stopping" }, { "return-devices", "stopping" },
         };
 
         if (!vm->job)
