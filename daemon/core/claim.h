@@ -12,7 +12,7 @@ typedef enum ClaimState {
         CLAIM_BINDING,     /* on the way to vfio-pci */
         CLAIM_BOUND,       /* on vfio-pci */
         CLAIM_RELEASING,   /* on the way back */
-        CLAIM_QUARANTINED, /* did not come back; not touched until an administrator says so */
+        CLAIM_QUARANTINED, /* failed; given to nobody until an administrator says so, or the next boot */
         _CLAIM_STATE_MAX,
 } ClaimState;
 
@@ -24,6 +24,7 @@ typedef struct Claim {
         ClaimState state;
         DeviceState original;
         char *reason;           /* of a quarantine */
+        bool needs_reboot;      /* it was tried to end the quarantine, and it failed again */
         pid_t helper;           /* the helper at work on it; 0: none */
         uint64_t helper_start;  /* its start time, so that a reused PID is not mistaken for it */
 } Claim;

@@ -3,7 +3,7 @@
 /* A function is moved by its driver override, which holds for it alone: "new_id" would take
  * every card of the same kind. The kernel reports success for a probe that bound nothing, so
  * only the driver link counts. While a function is on vfio-pci its power stays on: some never
- * wake up again. */
+ * wake up again. "reset_method" is read for the record only; vmkit does not write it. */
 
 #include <fcntl.h>
 #include <time.h>
@@ -106,7 +106,8 @@ int device_state_read(int root_fd, const PciAddress *address, DeviceState *ret) 
             (r = read_driver(&f, &state.driver)) < 0 ||
             (r = read_optional(f.dir_fd, "driver_override", &state.driver_override)) < 0 ||
             (r = read_optional(f.dir_fd, "power/control", &state.power_control)) < 0 ||
-            (r = read_optional(f.dir_fd, "d3cold_allowed", &state.d3cold_allowed)) < 0)
+            (r = read_optional(f.dir_fd, "d3cold_allowed", &state.d3cold_allowed)) < 0 ||
+            (r = read_optional(f.dir_fd, "reset_method", &state.reset_method)) < 0)
                 return r;
 
         *ret = state;
@@ -119,17 +120,24 @@ void device_state_clear(DeviceState *state) {
         free(state->driver_override);
         free(state->power_control);
         free(state->d3cold_allowed);
+        free(state->reset_method);
         *state = (DeviceState) {};
 }
 
 /* --- steps ------------------------------------------------------------------------------------ */
 
+/* One that the kernel does not have for this function is nothing to write. */
 static int write_optional(const Function *f, const char *name, const char *value, Error *error) {
+        _cleanup_free_ char *now = NULL;
         int r;
 
         r = write_attribute_at(f->dir_fd, name, value);
-        if (r < 0 && r != -ENOENT)
-                return fail(f, r, PATH_TEXT("writing %s to %s", value, name), error);
+        if (r == -ENOENT)
+                return 0;
+        if (r >= 0)
+                r = read_optional(f->dir_fd, name, &now);
+        if (r < 0 || !streq_ptr(now, value))
+                return fail(f, r, PATH_TEXT("setting %s to %s", name, value), error);
         return 0;
 }
 
@@ -216,7 +224,9 @@ int binding_to_vfio(int root_fd, const PciAddress *address, Error *error) {
         r = probe(&f);
         if (r < 0 || !driver_is(&f, VFIO_DRIVER))
                 return fail(&f, r, "binding to vfio-pci", error);
-        return 0;
+
+        /* Once more: vfio-pci sets power/control to "auto" as soon as it has the function. */
+        return pin_power(&f, error);
 }
 
 /* --- and back --------------------------------------------------------------------------------- */
@@ -279,7 +289,7 @@ int binding_restore(int root_fd, const PciAddress *address, const DeviceState *o
         return r < 0 ? r : k;
 }
 
-/* --- VFIO and reset --------------------------------------------------------------------------- */
+/* --- VFIO ------------------------------------------------------------------------------------- */
 
 static uint64_t now_usec(void) {
         struct timespec ts;
@@ -307,39 +317,4 @@ int binding_wait_idle(int root_fd, int iommu_group, uint64_t usec) {
                         return -ETIMEDOUT;
                 (void) usleep(IDLE_STEP_USEC);
         }
-}
-
-bool binding_responds(int root_fd, const PciAddress *address) {
-        _cleanup_(function_close) Function f = { .dir_fd = -EBADF };
-        unsigned char header[64];
-
-        if (function_open(root_fd, address, &f) < 0)
-                return false;
-
-        _cleanup_close_ int fd = openat(f.dir_fd, "config", O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || read(fd, header, sizeof(header)) != sizeof(header))
-                return false;
-
-        for (size_t i = 0; i < sizeof(header); i++)
-                if (header[i] != 0xff)
-                        return true;
-        return false;
-}
-
-int binding_reset(int root_fd, const PciAddress *address, Error *error) {
-        _cleanup_(function_close) Function f = { .dir_fd = -EBADF };
-        int r;
-
-        r = function_open_or_fail(root_fd, address, &f, error);
-        if (r < 0)
-                return r;
-
-        r = write_attribute_at(f.dir_fd, "reset", "1");
-        if (r == -ENOENT)
-                return error_set(error, ERROR_NOT_SUPPORTED,
-                                 "The kernel knows no way to reset %s alone", f.address);
-        if (r < 0)
-                return error_set(error, ERROR_RESET_FAILED, "%s did not come through its reset: %s",
-                                 f.address, strerror(-r));
-        return 0;
 }

@@ -14,14 +14,15 @@ typedef struct DeviceState {
         char *driver_override; /* NULL: unset */
         char *power_control;   /* "auto" or "on"; NULL: no such attribute */
         char *d3cold_allowed;  /* NULL: no such attribute */
+        char *reset_method;    /* NULL: none, or no such attribute; never changed, so not restored */
 } DeviceState;
 
 int device_state_read(int root_fd, const PciAddress *address, DeviceState *ret);
 void device_state_clear(DeviceState *state);
 #define _cleanup_device_state_ _cleanup_(device_state_clear)
 
-/* Power pinned to on; driver override set; unbound from what it is on; probed; found on vfio-pci. BindFailed
- * names the step and what sysfs says. On failure the caller restores. Done already is success. */
+/* Power pinned to on; driver override set; unbound from what it is on; probed; found on vfio-pci; power still
+ * on. BindFailed names the step and what sysfs says. On failure the caller restores. Done already is success. */
 int binding_to_vfio(int root_fd, const PciAddress *address, Error *error);
 
 /* Off vfio-pci, override as it was, on the driver it had (by name, or none if it had none), power as it
@@ -31,9 +32,3 @@ int binding_restore(int root_fd, const PciAddress *address, const DeviceState *o
 /* Waits until the VFIO group of the device can be opened exclusively (QEMU has let go), at most usec.
  * -ETIMEDOUT otherwise. 0 at once where there is no group node. */
 int binding_wait_idle(int root_fd, int iommu_group, uint64_t usec);
-
-/* Reads the config space header: false when it is all ones (dead or unpowered). */
-bool binding_responds(int root_fd, const PciAddress *address);
-
-/* The kernel's reset of the function. ResetFailed; NotSupported where there is no method. */
-int binding_reset(int root_fd, const PciAddress *address, Error *error);

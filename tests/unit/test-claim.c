@@ -26,6 +26,8 @@ static Claim *make_claim(const char *address) {
         claim->state = CLAIM_BOUND;
         claim->original.driver = strdup("nvme");
         claim->original.power_control = strdup("auto");
+        claim->original.reset_method = strdup("flr bus");
+        claim->needs_reboot = true;
         return claim;
 }
 
@@ -46,6 +48,14 @@ static void test_round_trip(void **state) {
         assert_null(read->original.driver_override);
         assert_string_equal(read->original.power_control, "auto");
         assert_null(read->original.d3cold_allowed);
+        assert_string_equal(read->original.reset_method, "flr bus");
+        assert_true(read->needs_reboot);
+
+        written->needs_reboot = false;
+        assert_int_equal(claim_write(tree->fd, written), 0);
+        claim_free(read);
+        assert_int_equal(claim_read(tree->fd, &written->address, &read), 0);
+        assert_false(read->needs_reboot);
 }
 
 static void test_no_record(void **state) {
