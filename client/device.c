@@ -95,6 +95,7 @@ json_object *device_document(json_object *p, json_object *vm_names) {
         json_object_object_add(d, "assigned_to", names_of(json_get(p, "AssignedTo"), vm_names));
         json_copy(d, "reset_methods", p, "ResetMethods");
         json_copy(d, "health", p, "Health");
+        json_copy(d, "health_detail", p, "HealthDetail");
         return d;
 }
 

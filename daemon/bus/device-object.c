@@ -271,6 +271,10 @@ GETTER(get_health) {
         return append_text(reply, device_health_to_string(((Device *) userdata)->health));
 }
 
+GETTER(get_health_detail) {
+        return append_text(reply, ((Device *) userdata)->health_detail);
+}
+
 GETTER(get_in_use) {
         return append_reasons(reply, device_in_use(userdata));
 }
@@ -303,6 +307,7 @@ const sd_bus_vtable device_properties[] = {
         SD_BUS_PROPERTY("ResetMethods", "as", get_reset_methods, 0, CHANGES),
         SD_BUS_PROPERTY("PhysicalFunction", "o", get_physical_function, 0, CHANGES),
         SD_BUS_PROPERTY("Health", "s", get_health, 0, CHANGES),
+        SD_BUS_PROPERTY("HealthDetail", "s", get_health_detail, 0, CHANGES),
         SD_BUS_PROPERTY("InUse", "a(ss)", get_in_use, 0, 0),
         SD_BUS_PROPERTY("Available", "b", get_available, 0, 0),
         SD_BUS_VTABLE_END,

@@ -57,7 +57,7 @@ static void on_device_changed(Device *d, void *userdata) {
         const char *path = DEVICE_PATH(&d->pci->address);
 
         check_sent(sd_bus_emit_properties_changed(b->bus, path, DEVICE_INTERFACE, "Driver", "OriginalDriver",
-                                                  "VM", "AssignedTo", "Health", NULL),
+                                                  "VM", "AssignedTo", "Health", "HealthDetail", NULL),
                    path);
 }
 

@@ -3,11 +3,14 @@
 /* vmkit-device: moves the functions of one unit, as one transaction, in a process of its own, so that a
  * driver that never lets go holds up this process and nothing else.
  *
- *   vmkit-device bind      prove idle, journal, move to vfio-pci, verify; undone on any failure
- *   vmkit-device release   wait until VFIO is idle, move back, verify, drop the records
- *   vmkit-device settle    only wait until VFIO is idle (QEMU has let go)
+ *   vmkit-device bind      prove idle, journal, move to vfio-pci, reset, verify; undone on any failure
+ *   vmkit-device release   wait until VFIO is idle, reset, move back, verify, drop the records
+ *   vmkit-device settle    only wait until VFIO is idle (QEMU has let go), and reset
  *   vmkit-device inspect   report who uses each function, looked at closely
- *   vmkit-device reset     reset each function
+ *   vmkit-device reset     bind, reset, and put all back to where it was
+ *   vmkit-device clear     the same with functions in quarantine, and those go back to the host
+ *
+ * What does not come through its reset, or does not answer afterwards, is quarantined: see fall_ill().
  *
  * The request on standard input: {"functions": [address…], "vm": uuid, "allow": [code…]}. Descriptor 3 is
  * the root directory, descriptor 4 the journal's. */
@@ -18,6 +21,8 @@
 #include "base/strv.h"
 #include "claim.h"
 #include "host/binding.h"
+#include "host/health.h"
+#include "host/reset.h"
 #include "host/usage.h"
 
 #define ROOT_FD 3
@@ -32,6 +37,7 @@ typedef struct Function {
         bool recorded;          /* undo ends the claim: it began with this transaction */
         char *previous_vm;      /* of a record that was there before */
         bool touched;           /* this transaction wrote to sysfs */
+        char *illness;          /* why it is to be quarantined; NULL: it is not */
         DiskLocks locks;
 } Function;
 
@@ -42,6 +48,9 @@ typedef struct Transaction {
         const char *vm;
         char **allow;
         char *boot_id;
+        bool by_hand;           /* resets what waits on vfio-pci too, and leaves it to whose it is */
+        bool clearing;          /* a quarantine is to end … */
+        bool hopeless;          /* … and cannot be ended */
 } Transaction;
 
 static void transaction_clear(Transaction *t) {
@@ -49,6 +58,7 @@ static void transaction_clear(Transaction *t) {
                 disk_locks_release(&t->functions[i].locks);
                 claim_free(t->functions[i].claim);
                 free(t->functions[i].previous_vm);
+                free(t->functions[i].illness);
         }
         free(t->functions);
         strv_free(t->allow);
@@ -195,15 +205,17 @@ static int claim_new(const Transaction *t, const PciDevice *device, Claim **ret)
         return 0;
 }
 
-static int claim_set_state(Claim *claim, ClaimState state) {
-        bool working = state == CLAIM_BINDING || state == CLAIM_RELEASING;
-
+static int claim_record(Claim *claim, ClaimState state, bool working) {
         claim->state = state;
         claim->helper = working ? getpid() : 0;
         claim->helper_start = 0;
         if (working)
                 (void) process_start_time(claim->helper, &claim->helper_start);
         return claim_write(CLAIMS_FD, claim);
+}
+
+static int claim_set_state(Claim *claim, ClaimState state) {
+        return claim_record(claim, state, state == CLAIM_BINDING || state == CLAIM_RELEASING);
 }
 
 static int claim_set_vm(Claim *claim, const char *vm) {
@@ -222,28 +234,70 @@ static bool claim_is_about(const Claim *claim, const Transaction *t, const PciDe
                claim->device_id == device->device_id;
 }
 
+static int refuse_quarantined(Function *f, Error *error) {
+        f->claim = claim_free(f->claim); /* is not ours to undo */
+        return error_set(error, ERROR_QUARANTINED, "%s is quarantined",
+                         PCI_ADDRESS_TEXT(&f->device->address));
+}
+
+/* What a record that cannot be read would restore is not known, unless it is restored already. */
+static int replace_unreadable(const Function *f, Error *error) {
+        int r;
+
+        if (f->device->driver && !is_on_vfio(f->device))
+                return -ENOENT;
+
+        r = error_set(error, ERROR_BIND_FAILED,
+                      "The claim record of %s cannot be read, so the driver it had is not known",
+                      PCI_ADDRESS_TEXT(&f->device->address));
+        error_set_remedy(error, "Clear its driver_override in sysfs, bind it to its driver by hand, or reboot; "
+                         "then try again.");
+        return r;
+}
+
+/* What is to end the quarantine is to end the record too; until it has, it stays ill for the old reason. */
+static int take_from_quarantine(Function *f) {
+        f->recorded = true;
+        f->illness = strdup(str_na(f->claim->reason));
+        return f->illness ? 0 : -ENOMEM;
+}
+
 /* A function that waits on vfio-pci has a record already, whose original state is the one to restore. */
-static int journal_intent(Transaction *t, Function *f, Error *error) {
+static int find_record(const Transaction *t, Function *f, Error *error) {
         int r;
 
         r = claim_read(CLAIMS_FD, &f->device->address, &f->claim);
+        if (r == -EBADMSG && t->clearing)
+                r = replace_unreadable(f, error);
         if (r >= 0 && !claim_is_about(f->claim, t, f->device)) {
                 f->claim = claim_free(f->claim);
                 r = -ENOENT;
         }
         if (r == -ENOENT) {
-                r = claim_new(t, f->device, &f->claim);
                 f->recorded = true;
-        } else if (r >= 0)
-                f->recorded = !is_on_vfio(f->device);
+                return claim_new(t, f->device, &f->claim);
+        }
+        if (r < 0)
+                return r;
+
+        f->recorded = f->touched = !is_on_vfio(f->device); /* begun by a helper that came to no end */
+        if (f->claim->state == CLAIM_QUARANTINED)
+                return t->clearing ? take_from_quarantine(f) : refuse_quarantined(f, error);
+        return 0;
+}
+
+static int journal_intent(Transaction *t, Function *f, Error *error) {
+        int r;
+
+        r = find_record(t, f, error);
         if (r >= 0 && !f->recorded && f->claim->vm) {
                 f->previous_vm = strdup(f->claim->vm);
                 r = f->previous_vm ? 0 : -ENOMEM;
         }
-        if (r >= 0)
+        if (r >= 0 && !t->by_hand)
                 r = claim_set_vm(f->claim, t->vm);
         if (r >= 0)
-                r = claim_set_state(f->claim, f->recorded ? CLAIM_BINDING : CLAIM_BOUND);
+                r = claim_record(f->claim, f->recorded ? CLAIM_BINDING : CLAIM_BOUND, true);
         if (r < 0)
                 return error_set_errno(error, r, "Could not write the claim record of %s",
                                        PCI_ADDRESS_TEXT(&f->device->address));
@@ -261,24 +315,117 @@ static int bind_function(Function *f, Error *error) {
 
         /* The disks are gone with their driver; what is held now would only keep their names taken. */
         disk_locks_release(&f->locks);
-
-        if (!binding_responds(ROOT_FD, &f->device->address))
-                return error_set(error, ERROR_BIND_FAILED, "%s does not answer on the bus any more",
-                                 PCI_ADDRESS_TEXT(&f->device->address));
         return 0;
 }
 
-static int restore_function(Function *f, Error *error) {
+/* --- reset and health ------------------------------------------------------------------------------------ */
+
+/* From here on it is given to nobody. The record stays until an administrator has had the quarantine ended
+ * (clear), or the host has been started anew, which is when records of before say nothing any more. */
+static void quarantine(const Transaction *t, Function *f, const char *why) {
+        char *reason = strdup(str_na(why));
+
+        free(f->claim->reason);
+        f->claim->reason = reason;
+        f->claim->needs_reboot |= t->hopeless;
+        if (claim_set_state(f->claim, CLAIM_QUARANTINED) < 0)
+                log_error("Could not record that %s is quarantined: %s",
+                          PCI_ADDRESS_TEXT(&f->device->address), str_na(why));
+}
+
+/* Functions that are reset together are ill together. */
+static void fall_ill(Transaction *t, Error *error) {
+        for (size_t i = 0; i < t->n_functions; i++) {
+                Function *f = &t->functions[i];
+
+                free(f->illness);
+                f->illness = strdup(str_na(error->message));
+        }
+
+        t->hopeless = t->clearing;
+        if (t->hopeless)
+                error_set_remedy(error, "Shut the host down, switch it off and on, and start it again: a reboot "
+                                 "alone is often not enough. The quarantine ends with it.");
+        else
+                error_set_remedy(error, "The device is quarantined: 'vmkitctl clear-quarantine %s' tries once "
+                                 "more. If that fails too, shut the host down and switch it off and on.",
+                                 PCI_ADDRESS_TEXT(&t->functions[0].device->address));
+}
+
+static void recover(Transaction *t) {
+        for (size_t i = 0; i < t->n_functions; i++) {
+                free(t->functions[i].illness);
+                t->functions[i].illness = NULL;
+        }
+}
+
+static int reset_devices(Transaction *t, PciDevice *const *devices, size_t n, Error *error) {
+        int r = reset_functions(ROOT_FD, devices, n, error);
+
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = health_check_powered(ROOT_FD, devices[i], error);
+        if (r >= 0)
+                recover(t);
+        else if (error->code == ERROR_RESET_FAILED)
+                fall_ill(t, error);
+        return r;
+}
+
+/* All of it is on vfio-pci now. What came from a driver of the host is reset before it is handed out; what
+ * waited there has been when it was taken back. */
+static int reset_taken(Transaction *t, Error *error) {
+        _cleanup_free_ PciDevice **devices = calloc(t->n_functions + 1, sizeof(PciDevice *));
+        size_t n = 0;
+        int r = 0;
+
+        if (!devices)
+                return -ENOMEM;
+
+        for (size_t i = 0; r >= 0 && i < t->n_functions; i++) {
+                const Function *f = &t->functions[i];
+
+                if (!is_on_vfio(f->device) || t->by_hand)
+                        devices[n++] = t->functions[i].device;
+                else
+                        r = health_check_powered(ROOT_FD, f->device, error);
+        }
+        if (r < 0 && error->code == ERROR_RESET_FAILED)
+                fall_ill(t, error);
+        return r < 0 ? r : reset_devices(t, devices, n, error);
+}
+
+/* QEMU has let go of what is on vfio-pci. */
+static int reset_taken_back(Transaction *t, Error *error) {
+        _cleanup_free_ PciDevice **devices = calloc(t->n_functions + 1, sizeof(PciDevice *));
+        size_t n = 0;
+
+        if (!devices)
+                return -ENOMEM;
+
+        for (size_t i = 0; i < t->n_functions; i++)
+                if (is_on_vfio(t->functions[i].device))
+                        devices[n++] = t->functions[i].device;
+        return reset_devices(t, devices, n, error);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- */
+
+static int restore_function(Transaction *t, Function *f, Error *error) {
+        _cleanup_error_ Error own = ERROR_INIT;
         int r;
 
-        r = binding_restore(ROOT_FD, &f->device->address, &f->claim->original, error);
+        r = binding_restore(ROOT_FD, &f->device->address, &f->claim->original, &own);
+        if (r >= 0)
+                r = health_check(ROOT_FD, f->device, &own);
         if (r < 0) {
-                free(f->claim->reason);
-                f->claim->reason = error && error->message ? strdup(error->message) : NULL;
-                if (claim_set_state(f->claim, CLAIM_QUARANTINED) < 0)
-                        log_error("Could not record that %s did not come back",
-                                  PCI_ADDRESS_TEXT(&f->device->address));
+                t->hopeless |= t->clearing;
+                quarantine(t, f, own.message);
+                error_move(error, &own);
                 return r;
+        }
+        if (f->illness) {
+                quarantine(t, f, f->illness);
+                return 0;
         }
 
         r = claim_remove(CLAIMS_FD, &f->device->address);
@@ -295,25 +442,37 @@ static void give_back_record(Function *f) {
                           PCI_ADDRESS_TEXT(&f->device->address));
 }
 
-static void undo_bind(Transaction *t) {
+/* What the guest may have left in it goes to no driver of the host before it has been reset. */
+static bool stays_away(const Function *f) {
+        return f->illness && is_on_vfio(f->device);
+}
+
+static int put_back(Transaction *t, Function *f, Error *error) {
+        if (stays_away(f))
+                quarantine(t, f, f->illness);
+        else if (!f->recorded)
+                give_back_record(f);
+        else if (f->touched || f->illness)
+                return restore_function(t, f, error);
+        else
+                (void) claim_remove(CLAIMS_FD, &f->device->address);
+        return 0;
+}
+
+/* All are tried, the last one first. */
+static int undo_bind(Transaction *t, Error *error) {
+        int r = 0;
+
         for (size_t i = t->n_functions; i-- > 0;) {
-                _cleanup_error_ Error error = ERROR_INIT;
                 Function *f = &t->functions[i];
+                int k;
 
                 disk_locks_release(&f->locks);
-                if (!f->claim)
-                        continue;
-                if (!f->recorded) {
-                        give_back_record(f);
-                        continue;
-                }
-
-                if (f->touched) {
-                        if (restore_function(f, &error) < 0)
-                                log_error("Undo: %s", str_na(error.message));
-                } else
-                        (void) claim_remove(CLAIMS_FD, &f->device->address);
+                k = f->claim ? put_back(t, f, error) : 0;
+                if (k < 0)
+                        r = k;
         }
+        return r;
 }
 
 static int bind_all(Transaction *t, Error *error) {
@@ -324,7 +483,10 @@ static int bind_all(Transaction *t, Error *error) {
                 r = journal_intent(t, &t->functions[i], error);
         for (size_t i = 0; r >= 0 && i < t->n_functions; i++)
                 r = bind_function(&t->functions[i], error);
-        for (size_t i = 0; r >= 0 && i < t->n_functions; i++) {
+        if (r >= 0)
+                r = reset_taken(t, error);
+        /* By hand it is all on its way back at once. */
+        for (size_t i = 0; r >= 0 && !t->by_hand && i < t->n_functions; i++) {
                 r = claim_set_state(t->functions[i].claim, CLAIM_BOUND);
                 if (r < 0)
                         (void) error_set_errno(error, r, "Could not write a claim record");
@@ -333,16 +495,32 @@ static int bind_all(Transaction *t, Error *error) {
 }
 
 static int verb_bind(Transaction *t, struct json_object *result, Error *error) {
+        _cleanup_error_ Error undo_error = ERROR_INIT;
         int r = bind_all(t, error);
 
-        if (r < 0)
-                undo_bind(t);
+        if (r < 0 && undo_bind(t, &undo_error) < 0)
+                log_error("Undo: %s", str_na(undo_error.message));
         return r;
+}
+
+/* Under its driver a device is not reset: not every driver survives that. Taken off it is proven idle too. */
+static int verb_reset(Transaction *t, struct json_object *result, Error *error) {
+        int r, k;
+
+        t->by_hand = true;
+        r = bind_all(t, error);
+        k = undo_bind(t, error);
+        return r < 0 ? r : k;
+}
+
+static int verb_clear(Transaction *t, struct json_object *result, Error *error) {
+        t->clearing = true;
+        return verb_reset(t, result, error);
 }
 
 /* --- release, settle ------------------------------------------------------------------------------------ */
 
-static int verb_settle(Transaction *t, struct json_object *result, Error *error) {
+static int wait_until_idle(const Transaction *t, Error *error) {
         for (size_t i = 0; i < t->n_functions; i++) {
                 const PciDevice *device = t->functions[i].device;
                 int r;
@@ -356,7 +534,7 @@ static int verb_settle(Transaction *t, struct json_object *result, Error *error)
 }
 
 /* All are marked before the first is waited for: whoever starts meanwhile sees that they are on their way. */
-static int mark_releasing(Transaction *t, Error *error) {
+static int mark(Transaction *t, ClaimState state, Error *error) {
         for (size_t i = 0; i < t->n_functions; i++) {
                 Function *f = &t->functions[i];
                 int r;
@@ -364,8 +542,10 @@ static int mark_releasing(Transaction *t, Error *error) {
                 r = claim_read(CLAIMS_FD, &f->device->address, &f->claim);
                 if (r == -ENOENT)
                         continue;
+                if (r >= 0 && f->claim->state == CLAIM_QUARANTINED)
+                        return refuse_quarantined(f, error);
                 if (r >= 0)
-                        r = claim_set_state(f->claim, CLAIM_RELEASING);
+                        r = claim_record(f->claim, state, true);
                 if (r < 0)
                         return error_set_errno(error, r, "Could not update the claim record of %s",
                                                PCI_ADDRESS_TEXT(&f->device->address));
@@ -380,26 +560,52 @@ static void mark_bound(Transaction *t) {
                                   PCI_ADDRESS_TEXT(&t->functions[i].device->address));
 }
 
-static int verb_release(Transaction *t, struct json_object *result, Error *error) {
-        int r = mark_releasing(t, error);
+/* On vfio-pci nobody but a guest can do harm with it, and nobody gets it from there any more. */
+static void quarantine_all(Transaction *t) {
+        for (size_t i = 0; i < t->n_functions; i++)
+                if (t->functions[i].claim)
+                        quarantine(t, &t->functions[i], t->functions[i].illness);
+}
+
+/* Until QEMU has let go, and through the reset that follows. */
+static int take_back(Transaction *t, ClaimState state, Error *error) {
+        int r = mark(t, state, error);
 
         if (r >= 0)
-                r = verb_settle(t, result, error);
-        if (r < 0) {
+                r = wait_until_idle(t, error);
+        if (r >= 0)
+                r = reset_taken_back(t, error);
+        if (r < 0 && t->functions[0].illness)
+                quarantine_all(t);
+        else if (r < 0)
                 mark_bound(t);
+        return r;
+}
+
+static int verb_settle(Transaction *t, struct json_object *result, Error *error) {
+        int r = take_back(t, CLAIM_BOUND, error);
+
+        if (r >= 0)
+                mark_bound(t);
+        return r;
+}
+
+static int verb_release(Transaction *t, struct json_object *result, Error *error) {
+        int r = take_back(t, CLAIM_RELEASING, error);
+
+        if (r < 0)
                 return r;
-        }
 
         /* One that does not come back must not keep the others away: all are tried. */
         for (size_t i = t->n_functions; i-- > 0;) {
-                int k = t->functions[i].claim ? restore_function(&t->functions[i], error) : 0;
+                int k = t->functions[i].claim ? restore_function(t, &t->functions[i], error) : 0;
                 if (k < 0)
                         r = k;
         }
         return r;
 }
 
-/* --- inspect, reset ------------------------------------------------------------------------------------- */
+/* --- inspect -------------------------------------------------------------------------------------------- */
 
 static struct json_object *reasons_to_json(const Reasons *reasons) {
         struct json_object *array = json_object_new_array();
@@ -432,20 +638,6 @@ static int verb_inspect(Transaction *t, struct json_object *result, Error *error
         return 0;
 }
 
-static int verb_reset(Transaction *t, struct json_object *result, Error *error) {
-        for (size_t i = 0; i < t->n_functions; i++) {
-                int r = 0;
-
-                if (is_on_vfio(t->functions[i].device))
-                        r = check_unopened(&t->functions[i], error);
-                if (r >= 0)
-                        r = binding_reset(ROOT_FD, &t->functions[i].device->address, error);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
 /* -------------------------------------------------------------------------------------------------------- */
 
 typedef struct Verb {
@@ -455,7 +647,7 @@ typedef struct Verb {
 
 static const Verb verbs[] = {
         { "bind", verb_bind },       { "release", verb_release }, { "settle", verb_settle },
-        { "inspect", verb_inspect }, { "reset", verb_reset },
+        { "inspect", verb_inspect }, { "reset", verb_reset },     { "clear", verb_clear },
 };
 
 static const Verb *verb_find(const char *name) {

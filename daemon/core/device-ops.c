@@ -112,35 +112,106 @@ int device_bind(Device *d, uid_t caller, char *const *allow, Job **ret, Error *e
         return begin_move(d, "bind", &step, TRANSFER_BIND, caller, allow, ret);
 }
 
-static int check_is_ours(const Device *d, Error *error) {
-        if (d->claim)
-                return check_not_taken(d, error);
-        return error_set(error, ERROR_WRONG_STATE, "%s is not held by vmkit", PCI_ADDRESS_TEXT(&d->pci->address));
+static int wrong_state(const Device *d, const char *words, Error *error) {
+        int r = error_set(error, ERROR_WRONG_STATE, "%s is not %s", PCI_ADDRESS_TEXT(&d->pci->address), words);
+
+        error_set_remedy(error, "'vmkitctl devices --all' shows the state of each device.");
+        return r;
+}
+
+static int check_not_quarantined(const Device *d, Error *error) {
+        _cleanup_device_list_ DeviceList unit = {};
+        int r;
+
+        r = device_unit(d, &unit);
+        for (size_t i = 0; r >= 0 && i < unit.n; i++) {
+                const Device *member = devices_find(d->manager, &unit.items[i]->address);
+
+                if (device_is_quarantined(member))
+                        r = error_set(error, ERROR_QUARANTINED, "%s is quarantined: %s",
+                                      PCI_ADDRESS_TEXT(&member->pci->address),
+                                      str_na(member->health_detail));
+        }
+        return r;
 }
 
 int device_release(Device *d, uid_t caller, Job **ret, Error *error) {
         static const JobStep step = { .phase = "releasing", .run = run_move };
-        int r = check_is_ours(d, error);
+        int r;
 
-        if (r >= 0 && d->health == HEALTH_QUARANTINED)
-                r = error_set(error, ERROR_QUARANTINED, "%s is quarantined: %s",
-                              PCI_ADDRESS_TEXT(&d->pci->address), str_na(d->health_detail));
+        r = check_not_taken(d, error);
+        if (r >= 0)
+                r = check_not_quarantined(d, error);
+        if (r >= 0 && !d->claim)
+                r = wrong_state(d, "held by vmkit", error);
         return r < 0 ? r : begin_move(d, "release", &step, TRANSFER_RELEASE, caller, NULL, ret);
+}
+
+/* --- reset ------------------------------------------------------------------------------------------------ */
+
+/* A reset does not touch what is on a drive. A display goes dark: whoever wants that binds it first, or it has
+ * been given away already, and is to get out of quarantine. */
+static int allowed_for_reset(bool quarantined, char ***ret) {
+        _cleanup_strv_ char **codes = NULL;
+
+        for (ReasonCode code = 0; code < _REASON_MAX; code++) {
+                bool allowed = code == REASON_HAS_DATA || code == REASON_FSTAB ||
+                               (quarantined && reason_code_is_overridable(code));
+                int r = allowed ? strv_push(&codes, reason_code_to_string(code)) : 0;
+
+                if (r < 0)
+                        return r;
+        }
+
+        *ret = TAKE_PTR(codes);
+        return 0;
+}
+
+/* What vmkit holds waits on vfio-pci; anything else may be in use. */
+static int check_resettable(Device *d, char *const *allow, Error *error) {
+        _cleanup_reasons_ Reasons reasons = {};
+        int r;
+
+        if (d->claim)
+                return 0;
+
+        r = device_reasons(d, NULL, &reasons);
+        if (r < 0)
+                return r;
+
+        const Reason *reason = reasons_blocking(&reasons, allow);
+        if (!reason)
+                return 0;
+        return error_set(error, reason_code_to_error(reason->code), "%s cannot be reset: %s (%s)",
+                         PCI_ADDRESS_TEXT(&d->pci->address), reason->detail,
+                         reason_code_to_string(reason->code));
 }
 
 int device_reset(Device *d, uid_t caller, Job **ret, Error *error) {
         static const JobStep step = { .phase = "resetting", .run = run_move };
-        int r = check_is_ours(d, error);
+        _cleanup_strv_ char **allow = NULL;
+        int r;
 
-        return r < 0 ? r : begin_move(d, "reset", &step, TRANSFER_RESET, caller, NULL, ret);
+        r = check_not_taken(d, error);
+        if (r >= 0)
+                r = check_not_quarantined(d, error);
+        if (r >= 0)
+                r = allowed_for_reset(false, &allow);
+        if (r >= 0)
+                r = check_resettable(d, allow, error);
+        return r < 0 ? r : begin_move(d, "reset", &step, TRANSFER_RESET, caller, allow, ret);
 }
 
 int device_clear_quarantine(Device *d, uid_t caller, Job **ret, Error *error) {
-        static const JobStep step = { .phase = "trying once more to return it", .run = run_move };
+        static const JobStep step = { .phase = "resetting it once more", .run = run_move };
+        _cleanup_strv_ char **allow = NULL;
+        int r;
 
-        if (d->health != HEALTH_QUARANTINED)
-                return error_set(error, ERROR_WRONG_STATE, "%s is not quarantined",
-                                 PCI_ADDRESS_TEXT(&d->pci->address));
-        int r = check_not_taken(d, error);
-        return r < 0 ? r : begin_move(d, "clear-quarantine", &step, TRANSFER_RELEASE, caller, NULL, ret);
+        if (!device_is_quarantined(d))
+                return wrong_state(d, "quarantined", error);
+
+        r = check_not_taken(d, error);
+        if (r >= 0)
+                r = allowed_for_reset(true, &allow);
+        return r < 0 ? r : begin_move(d, "clear-quarantine", &step, TRANSFER_CLEAR, caller, allow, ret);
 }

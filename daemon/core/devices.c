@@ -54,12 +54,17 @@ static bool claim_is_current(const Device *d, const Claim *claim) {
                claim->device_id == d->pci->device_id;
 }
 
+void device_forget_use(Device *d) {
+        d->in_use_at = 0;
+}
+
 void device_reload_claim(Device *d) {
         _cleanup_(claim_freep) Claim *claim = NULL;
         int r;
 
         d->claim = claim_free(d->claim);
         device_set_health(d, HEALTH_READY, NULL);
+        device_forget_use(d);
 
         r = claim_read(d->manager->claims_fd, &d->pci->address, &claim);
         if (r == -ENOENT)
@@ -72,7 +77,8 @@ void device_reload_claim(Device *d) {
                 return;
 
         if (claim->state == CLAIM_QUARANTINED)
-                device_set_health(d, HEALTH_QUARANTINED, claim->reason);
+                device_set_health(d, claim->needs_reboot ? HEALTH_NEEDS_REBOOT : HEALTH_QUARANTINED,
+                                  claim->reason);
         else if (d->n_transfers == 0 && claim_helper_is_alive(claim))
                 device_set_health(d, HEALTH_WEDGED, "its driver has not let go since an earlier attempt");
         d->claim = TAKE_PTR(claim);
@@ -95,15 +101,35 @@ static bool device_differs(const PciDevice *a, const PciDevice *b) {
                a->n_vfs != b->n_vfs || a->vendor_id != b->vendor_id || a->device_id != b->device_id;
 }
 
-void device_forget_use(Device *d) {
-        d->in_use_at = 0;
-}
-
 /* After a move nothing of the old look holds. */
 void device_forget_all_use(Device *d) {
         reasons_clear(&d->deep);
         d->deep_at = 0;
         device_forget_use(d);
+}
+
+bool device_is_quarantined(const Device *d) {
+        return d->health == HEALTH_QUARANTINED || d->health == HEALTH_NEEDS_REBOOT;
+}
+
+static int device_add_health(const Device *d, Reasons *reasons) {
+        char text[PCI_ADDRESS_TEXT_MAX];
+
+        pci_address_format(&d->pci->address, text);
+        switch (d->health) {
+        case HEALTH_QUARANTINED:
+                return reasons_add(reasons, REASON_QUARANTINED, "%s is quarantined: %s", text,
+                                   str_na(d->health_detail));
+        case HEALTH_NEEDS_REBOOT:
+                return reasons_add(reasons, REASON_QUARANTINED,
+                                   "%s is quarantined until the host has been switched off and on: %s", text,
+                                   str_na(d->health_detail));
+        case HEALTH_WEDGED:
+                return reasons_add(reasons, REASON_WEDGED, "%s is wedged: %s", text,
+                                   str_na(d->health_detail));
+        default:
+                return 0;
+        }
 }
 
 const Reasons *device_in_use(Device *d) {
@@ -118,6 +144,8 @@ const Reasons *device_in_use(Device *d) {
         r = usage_inspect(m->root_fd, m->devices.inventory, d->pci, &fresh);
         for (size_t i = 0; r >= 0 && i < d->deep.n; i++)
                 r = reasons_add(&fresh, d->deep.items[i].code, "%s", d->deep.items[i].detail);
+        if (r >= 0)
+                r = device_add_health(d, &fresh);
         if (r < 0) {
                 log_errno(r, "Could not find out who uses %s", PCI_ADDRESS_TEXT(&d->pci->address));
                 return &d->in_use;
@@ -184,12 +212,7 @@ static int device_own_reasons(const Device *d, const Vm *vm, Reasons *reasons) {
                                 d->lease->spec->name);
         if (r >= 0 && d->n_transfers > 0 && d->lease != vm)
                 r = reasons_add(reasons, REASON_CLAIMED, "%s is being moved between drivers", text);
-        if (r >= 0 && d->health == HEALTH_QUARANTINED)
-                r = reasons_add(reasons, REASON_QUARANTINED, "%s is quarantined: %s", text,
-                                d->health_detail ? d->health_detail : "it did not come back");
-        if (r >= 0 && d->health == HEALTH_WEDGED)
-                r = reasons_add(reasons, REASON_WEDGED, "%s is wedged: %s", text, d->health_detail);
-        return r;
+        return r < 0 ? r : device_add_health(d, reasons);
 }
 
 int device_unit(const Device *d, DeviceList *ret) {

@@ -15,9 +15,9 @@ typedef struct Vm Vm;
 
 typedef enum DeviceHealth {
         HEALTH_READY,
-        HEALTH_QUARANTINED,
-        HEALTH_WEDGED,
-        HEALTH_NEEDS_REBOOT,
+        HEALTH_QUARANTINED,  /* it failed: clear-quarantine tries whether it is well again */
+        HEALTH_WEDGED,       /* its driver does not let go of it */
+        HEALTH_NEEDS_REBOOT, /* quarantined, and clear-quarantine has failed */
         _HEALTH_MAX,
 } DeviceHealth;
 
@@ -65,7 +65,11 @@ void device_reload_claim(Device *d);
  * others, quarantine. Fresh if older than 2 s. */
 int device_reasons(Device *d, const Vm *vm, Reasons *ret);
 
-/* The host's use of this function alone, as the property InUse has it. */
+/* Given to nobody, for a reason that health_detail says: an administrator has to end it, or a new start of the
+ * host. */
+bool device_is_quarantined(const Device *d);
+
+/* The host's use of this function alone, and what ails it, as the property InUse has it. */
 const Reasons *device_in_use(Device *d);
 bool device_is_available(Device *d);
 

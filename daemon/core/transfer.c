@@ -18,6 +18,7 @@ static const char *const verb_names[_TRANSFER_VERB_MAX] = {
         [TRANSFER_RELEASE] = "release",
         [TRANSFER_SETTLE] = "settle",
         [TRANSFER_RESET] = "reset",
+        [TRANSFER_CLEAR] = "clear",
 };
 
 /* One helper and the functions it works on, by address: the inventory may be read anew meanwhile. */

@@ -17,6 +17,7 @@ typedef enum TransferVerb {
         TRANSFER_RELEASE,
         TRANSFER_SETTLE,
         TRANSFER_RESET,
+        TRANSFER_CLEAR,
         _TRANSFER_VERB_MAX,
 } TransferVerb;
 

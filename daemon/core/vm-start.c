@@ -161,7 +161,7 @@ static int keep_leased(const Vm *vm, DeviceList *functions) {
         for (size_t i = 0; i < functions->n; i++) {
                 const Device *d = devices_find(vm->manager, &functions->items[i]->address);
 
-                if (d && d->lease == vm && d->health != HEALTH_WEDGED)
+                if (d && d->lease == vm && d->health == HEALTH_READY)
                         functions->items[kept++] = functions->items[i];
         }
         functions->n = kept;

@@ -42,7 +42,7 @@ class Devices(fixture.BusTest):
                     'Driver': 'nouveau', 'IOMMUGroup': 20, 'NUMANode': -1, 'BootDisplay': False,
                     'Reserved': False, 'VM': '/',
                     'AssignedTo': [], 'ResetMethods': ['flr', 'bus'], 'PhysicalFunction': '/',
-                    'Health': 'ready', 'InUse': [], 'Available': True,
+                    'Health': 'ready', 'HealthDetail': '', 'InUse': [], 'Available': True,
                     'Unit': [path(GPU), path(mocksys.GPU_AUDIO)],
                     'Group': [path(GPU), path(mocksys.GPU_AUDIO)]}
         self.assertEqual({k: gpu[k] for k in expected}, expected)

@@ -257,6 +257,49 @@ static void test_stale_claims(void **state) {
         assert_non_null(d->claim);
         assert_int_equal(d->health, HEALTH_QUARANTINED);
         assert_false(device_is_available(d));
+        assert_true(device_is_quarantined(d));
+}
+
+static bool is_said_of(Device *d, ReasonCode code, const char *words) {
+        const Reasons *reasons = device_in_use(d);
+
+        for (size_t i = 0; i < reasons->n; i++)
+                if (reasons->items[i].code == code && strstr(reasons->items[i].detail, words))
+                        return true;
+        return false;
+}
+
+/* What ails a device can be read where its users are, and in the error of whoever wants it. */
+static void test_quarantine_is_said(void **state) {
+        Fixture *f = *state;
+        const PciAddress address = { .bus = 2 };
+        Claim claim = { .address = address, .vendor_id = 0x10de, .device_id = 0x1111,
+                        .boot_id = (char *) "this-boot", .state = CLAIM_QUARANTINED,
+                        .reason = (char *) "it did not come through its reset" };
+        _cleanup_reasons_ Reasons reasons = {};
+
+        build_host(f);
+        Device *d = devices_find(&f->manager, &address);
+        assert_false(is_said_of(d, REASON_QUARANTINED, ""));
+
+        assert_int_equal(claim_write(f->manager.claims_fd, &claim), 0);
+        device_reload_claim(d);
+        assert_true(is_said_of(d, REASON_QUARANTINED, "did not come through its reset"));
+
+        claim.needs_reboot = true;
+        assert_int_equal(claim_write(f->manager.claims_fd, &claim), 0);
+        device_reload_claim(d);
+        assert_int_equal(d->health, HEALTH_NEEDS_REBOOT);
+        assert_string_equal(device_health_to_string(d->health), "needs-reboot");
+        assert_true(device_is_quarantined(d));
+        assert_true(is_said_of(d, REASON_QUARANTINED, "switched off and on"));
+        assert_int_equal(device_reasons(d, NULL, &reasons), 0);
+        assert_int_equal(reasons_blocking(&reasons, NULL)->code, REASON_QUARANTINED);
+
+        assert_int_equal(claim_remove(f->manager.claims_fd, &address), 0);
+        device_reload_claim(d);
+        assert_false(is_said_of(d, REASON_QUARANTINED, ""));
+        assert_int_equal(d->health, HEALTH_READY);
 }
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
@@ -272,6 +315,7 @@ int main(void) {
                 TEST(test_no_such_kind),
                 TEST(test_devices_come_and_go),
                 TEST(test_stale_claims),
+                TEST(test_quarantine_is_said),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
