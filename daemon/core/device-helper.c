@@ -13,6 +13,7 @@
  * the root directory, descriptor 4 the journal's. */
 
 #include "base/child.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/strv.h"
@@ -33,6 +34,8 @@ typedef struct Function {
         char *previous_vm;      /* of a record that was there before */
         bool touched;           /* this transaction wrote to sysfs */
         DiskLocks locks;
+        uint64_t looked_at;     /* when the last look at its users began; µs, monotonic; 0: never */
+        uint64_t window;        /* from there until it was on vfio-pci */
 } Function;
 
 typedef struct Transaction {
@@ -116,6 +119,21 @@ static bool is_on_vfio(const PciDevice *device) {
 
 /* --- bind ---------------------------------------------------------------------------------------------- */
 
+/* r: of the look that found the reasons. */
+static int judge(const Transaction *t, const Function *f, int r, const Reasons *reasons, Error *error) {
+        if (r < 0)
+                return error_set_errno(error, r, "Could not find out who uses %s",
+                                       PCI_ADDRESS_TEXT(&f->device->address));
+
+        const Reason *reason = reasons_blocking(reasons, t->allow);
+        if (!reason)
+                return 0;
+
+        return error_set(error, reason_code_to_error(reason->code), "%s cannot be taken: %s (%s)",
+                         PCI_ADDRESS_TEXT(&f->device->address), reason->detail,
+                         reason_code_to_string(reason->code));
+}
+
 static int check_idle(const Transaction *t, const Function *f, Error *error) {
         _cleanup_reasons_ Reasons reasons = {};
         int r;
@@ -123,17 +141,25 @@ static int check_idle(const Transaction *t, const Function *f, Error *error) {
         r = usage_inspect(ROOT_FD, t->inventory, f->device, &reasons);
         if (r >= 0)
                 r = usage_inspect_deep(ROOT_FD, t->inventory, f->device, &reasons);
+        return judge(t, f, r, &reasons, error);
+}
+
+/* Between the check and the unbind of this function the journal was written and others were moved: a disk that
+ * appeared meanwhile is locked too, and whoever opened a node is seen. After this, nothing but a raw open in
+ * the time until the unbind is left, and that one gets errors from the kernel. */
+static int check_still_idle(const Transaction *t, Function *f, Error *error) {
+        _cleanup_reasons_ Reasons reasons = {};
+        size_t n_locked = f->locks.n;
+        int r;
+
+        r = disk_locks_acquire(ROOT_FD, f->device, &f->locks, error);
+        if (r >= 0 && f->locks.n > n_locked)
+                r = check_idle(t, f, error);
         if (r < 0)
-                return error_set_errno(error, r, "Could not find out who uses %s",
-                                       PCI_ADDRESS_TEXT(&f->device->address));
+                return r;
 
-        const Reason *reason = reasons_blocking(&reasons, t->allow);
-        if (!reason)
-                return 0;
-
-        return error_set(error, reason_code_to_error(reason->code), "%s cannot be taken: %s (%s)",
-                         PCI_ADDRESS_TEXT(&f->device->address), reason->detail,
-                         reason_code_to_string(reason->code));
+        r = usage_inspect_last(ROOT_FD, t->inventory, f->device, &reasons, &f->looked_at);
+        return judge(t, f, r, &reasons, error);
 }
 
 /* On vfio-pci already: held for a stopped VM, or by somebody else, who may be using it. */
@@ -160,6 +186,8 @@ static int lock_and_check(Transaction *t, Error *error) {
                                 return r;
                         continue;
                 }
+
+                usage_wait_for_disks(ROOT_FD, f->device);
 
                 /* What is known by name makes the better message, so it is looked at before the lock too. */
                 r = check_idle(t, f, error);
@@ -250,14 +278,27 @@ static int journal_intent(Transaction *t, Function *f, Error *error) {
         return 0;
 }
 
-static int bind_function(Function *f, Error *error) {
+typedef struct LastLook {
+        const Transaction *transaction;
+        Function *function;
+} LastLook;
+
+static int on_last_look(void *userdata, Error *error) {
+        const LastLook *look = userdata;
+
+        return check_still_idle(look->transaction, look->function, error);
+}
+
+static int bind_function(const Transaction *t, Function *f, Error *error) {
+        LastLook look = { .transaction = t, .function = f };
         int r;
 
         f->touched = true;
 
-        r = binding_to_vfio(ROOT_FD, &f->device->address, error);
+        r = binding_to_vfio(ROOT_FD, &f->device->address, on_last_look, &look, error);
         if (r < 0)
                 return r;
+        f->window = f->looked_at > 0 ? now_usec() - f->looked_at : 0;
 
         /* The disks are gone with their driver; what is held now would only keep their names taken. */
         disk_locks_release(&f->locks);
@@ -323,7 +364,7 @@ static int bind_all(Transaction *t, Error *error) {
         for (size_t i = 0; r >= 0 && i < t->n_functions; i++)
                 r = journal_intent(t, &t->functions[i], error);
         for (size_t i = 0; r >= 0 && i < t->n_functions; i++)
-                r = bind_function(&t->functions[i], error);
+                r = bind_function(t, &t->functions[i], error);
         for (size_t i = 0; r >= 0 && i < t->n_functions; i++) {
                 r = claim_set_state(t->functions[i].claim, CLAIM_BOUND);
                 if (r < 0)
@@ -332,12 +373,27 @@ static int bind_all(Transaction *t, Error *error) {
         return r;
 }
 
+/* How long, at most, a raw open could have gone unseen: from the beginning of the last look at each function
+ * until it was on vfio-pci. */
+static struct json_object *windows_to_json(const Transaction *t) {
+        struct json_object *windows = json_object_new_object();
+
+        for (size_t i = 0; i < t->n_functions; i++)
+                json_object_object_add(windows, PCI_ADDRESS_TEXT(&t->functions[i].device->address),
+                                       json_object_new_uint64(t->functions[i].window));
+        return windows;
+}
+
 static int verb_bind(Transaction *t, struct json_object *result, Error *error) {
         int r = bind_all(t, error);
 
-        if (r < 0)
+        if (r < 0) {
                 undo_bind(t);
-        return r;
+                return r;
+        }
+
+        json_object_object_add(result, "window", windows_to_json(t));
+        return 0;
 }
 
 /* --- release, settle ------------------------------------------------------------------------------------ */
@@ -421,6 +477,7 @@ static int verb_inspect(Transaction *t, struct json_object *result, Error *error
                 const PciDevice *device = t->functions[i].device;
                 int r;
 
+                usage_wait_for_disks(ROOT_FD, device);
                 r = is_on_vfio(device) ? 0 : usage_inspect_deep(ROOT_FD, t->inventory, device, &reasons);
                 if (r < 0)
                         return error_set_errno(error, r, "Could not find out who uses %s",
