@@ -16,6 +16,7 @@
  * the root directory, descriptor 4 the journal's. */
 
 #include "base/child.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/strv.h"
@@ -39,6 +40,8 @@ typedef struct Function {
         bool touched;           /* this transaction wrote to sysfs */
         char *illness;          /* why it is to be quarantined; NULL: it is not */
         DiskLocks locks;
+        uint64_t looked_at;     /* when the last look at its users began; µs, monotonic; 0: never */
+        uint64_t window;        /* from there until it was on vfio-pci */
 } Function;
 
 typedef struct Transaction {
@@ -126,6 +129,21 @@ static bool is_on_vfio(const PciDevice *device) {
 
 /* --- bind ---------------------------------------------------------------------------------------------- */
 
+/* r: of the look that found the reasons. */
+static int judge(const Transaction *t, const Function *f, int r, const Reasons *reasons, Error *error) {
+        if (r < 0)
+                return error_set_errno(error, r, "Could not find out who uses %s",
+                                       PCI_ADDRESS_TEXT(&f->device->address));
+
+        const Reason *reason = reasons_blocking(reasons, t->allow);
+        if (!reason)
+                return 0;
+
+        return error_set(error, reason_code_to_error(reason->code), "%s cannot be taken: %s (%s)",
+                         PCI_ADDRESS_TEXT(&f->device->address), reason->detail,
+                         reason_code_to_string(reason->code));
+}
+
 static int check_idle(const Transaction *t, const Function *f, Error *error) {
         _cleanup_reasons_ Reasons reasons = {};
         int r;
@@ -133,17 +151,25 @@ static int check_idle(const Transaction *t, const Function *f, Error *error) {
         r = usage_inspect(ROOT_FD, t->inventory, f->device, &reasons);
         if (r >= 0)
                 r = usage_inspect_deep(ROOT_FD, t->inventory, f->device, &reasons);
+        return judge(t, f, r, &reasons, error);
+}
+
+/* Between the check and the unbind of this function the journal was written and others were moved: a disk that
+ * appeared meanwhile is locked too, and whoever opened a node is seen. After this, nothing but a raw open in
+ * the time until the unbind is left, and that one gets errors from the kernel. */
+static int check_still_idle(const Transaction *t, Function *f, Error *error) {
+        _cleanup_reasons_ Reasons reasons = {};
+        size_t n_locked = f->locks.n;
+        int r;
+
+        r = disk_locks_acquire(ROOT_FD, f->device, &f->locks, error);
+        if (r >= 0 && f->locks.n > n_locked)
+                r = check_idle(t, f, error);
         if (r < 0)
-                return error_set_errno(error, r, "Could not find out who uses %s",
-                                       PCI_ADDRESS_TEXT(&f->device->address));
+                return r;
 
-        const Reason *reason = reasons_blocking(&reasons, t->allow);
-        if (!reason)
-                return 0;
-
-        return error_set(error, reason_code_to_error(reason->code), "%s cannot be taken: %s (%s)",
-                         PCI_ADDRESS_TEXT(&f->device->address), reason->detail,
-                         reason_code_to_string(reason->code));
+        r = usage_inspect_last(ROOT_FD, t->inventory, f->device, &reasons, &f->looked_at);
+        return judge(t, f, r, &reasons, error);
 }
 
 /* On vfio-pci already: held for a stopped VM, or by somebody else, who may be using it. */
@@ -170,6 +196,8 @@ static int lock_and_check(Transaction *t, Error *error) {
                                 return r;
                         continue;
                 }
+
+                usage_wait_for_disks(ROOT_FD, f->device);
 
                 /* What is known by name makes the better message, so it is looked at before the lock too. */
                 r = check_idle(t, f, error);
@@ -304,14 +332,27 @@ static int journal_intent(Transaction *t, Function *f, Error *error) {
         return 0;
 }
 
-static int bind_function(Function *f, Error *error) {
+typedef struct LastLook {
+        const Transaction *transaction;
+        Function *function;
+} LastLook;
+
+static int on_last_look(void *userdata, Error *error) {
+        const LastLook *look = userdata;
+
+        return check_still_idle(look->transaction, look->function, error);
+}
+
+static int bind_function(const Transaction *t, Function *f, Error *error) {
+        LastLook look = { .transaction = t, .function = f };
         int r;
 
         f->touched = true;
 
-        r = binding_to_vfio(ROOT_FD, &f->device->address, error);
+        r = binding_to_vfio(ROOT_FD, &f->device->address, on_last_look, &look, error);
         if (r < 0)
                 return r;
+        f->window = f->looked_at > 0 ? now_usec() - f->looked_at : 0;
 
         /* The disks are gone with their driver; what is held now would only keep their names taken. */
         disk_locks_release(&f->locks);
@@ -482,7 +523,7 @@ static int bind_all(Transaction *t, Error *error) {
         for (size_t i = 0; r >= 0 && i < t->n_functions; i++)
                 r = journal_intent(t, &t->functions[i], error);
         for (size_t i = 0; r >= 0 && i < t->n_functions; i++)
-                r = bind_function(&t->functions[i], error);
+                r = bind_function(t, &t->functions[i], error);
         if (r >= 0)
                 r = reset_taken(t, error);
         /* By hand it is all on its way back at once. */
@@ -494,13 +535,29 @@ static int bind_all(Transaction *t, Error *error) {
         return r;
 }
 
+/* How long, at most, a raw open could have gone unseen: from the beginning of the last look at each function
+ * until it was on vfio-pci. */
+static struct json_object *windows_to_json(const Transaction *t) {
+        struct json_object *windows = json_object_new_object();
+
+        for (size_t i = 0; i < t->n_functions; i++)
+                json_object_object_add(windows, PCI_ADDRESS_TEXT(&t->functions[i].device->address),
+                                       json_object_new_uint64(t->functions[i].window));
+        return windows;
+}
+
 static int verb_bind(Transaction *t, struct json_object *result, Error *error) {
         _cleanup_error_ Error undo_error = ERROR_INIT;
         int r = bind_all(t, error);
 
-        if (r < 0 && undo_bind(t, &undo_error) < 0)
-                log_error("Undo: %s", str_na(undo_error.message));
-        return r;
+        if (r < 0) {
+                if (undo_bind(t, &undo_error) < 0)
+                        log_error("Undo: %s", str_na(undo_error.message));
+                return r;
+        }
+
+        json_object_object_add(result, "window", windows_to_json(t));
+        return 0;
 }
 
 /* Under its driver a device is not reset: not every driver survives that. Taken off it is proven idle too. */
@@ -627,6 +684,7 @@ static int verb_inspect(Transaction *t, struct json_object *result, Error *error
                 const PciDevice *device = t->functions[i].device;
                 int r;
 
+                usage_wait_for_disks(ROOT_FD, device);
                 r = is_on_vfio(device) ? 0 : usage_inspect_deep(ROOT_FD, t->inventory, device, &reasons);
                 if (r < 0)
                         return error_set_errno(error, r, "Could not find out who uses %s",

@@ -6,8 +6,8 @@
  * wake up again. "reset_method" is read for the record only; vmkit does not write it. */
 
 #include <fcntl.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "binding.h"
 #include "sysfs.h"
 
@@ -204,7 +204,8 @@ static int require_vfio(const Function *f, Error *error) {
         return r;
 }
 
-int binding_to_vfio(int root_fd, const PciAddress *address, Error *error) {
+int binding_to_vfio(int root_fd, const PciAddress *address, BindingCheck check, void *userdata,
+                    Error *error) {
         _cleanup_(function_close) Function f = { .dir_fd = -EBADF };
         int r;
 
@@ -217,7 +218,9 @@ int binding_to_vfio(int root_fd, const PciAddress *address, Error *error) {
         if (driver_is(&f, VFIO_DRIVER))
                 return 0;
 
-        r = unbind(&f, error);
+        r = check ? check(userdata, error) : 0;
+        if (r >= 0)
+                r = unbind(&f, error);
         if (r < 0)
                 return r;
 
@@ -290,13 +293,6 @@ int binding_restore(int root_fd, const PciAddress *address, const DeviceState *o
 }
 
 /* --- VFIO ------------------------------------------------------------------------------------- */
-
-static uint64_t now_usec(void) {
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
-}
 
 /* The kernel lets one user open a group; holding it does not keep its functions from being
  * unbound. */

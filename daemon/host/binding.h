@@ -21,9 +21,14 @@ int device_state_read(int root_fd, const PciAddress *address, DeviceState *ret);
 void device_state_clear(DeviceState *state);
 #define _cleanup_device_state_ _cleanup_(device_state_clear)
 
-/* Power pinned to on; driver override set; unbound from what it is on; probed; found on vfio-pci; power still
- * on. BindFailed names the step and what sysfs says. On failure the caller restores. Done already is success. */
-int binding_to_vfio(int root_fd, const PciAddress *address, Error *error);
+/* What is asked immediately before the unbind, when all that takes time is done: a negative errno, with the
+ * error set, and the device stays where it is. */
+typedef int (*BindingCheck)(void *userdata, Error *error);
+
+/* Power pinned to on; driver override set; unbound from what it is on, if check (may be NULL) agrees; probed;
+ * found on vfio-pci; power still on. BindFailed names the step and what sysfs says. On failure the caller
+ * restores. Done already is success. */
+int binding_to_vfio(int root_fd, const PciAddress *address, BindingCheck check, void *userdata, Error *error);
 
 /* Off vfio-pci, override as it was, on the driver it had (by name, or none if it had none), power as it
  * was. BindFailed if it does not end there. */

@@ -14,6 +14,9 @@
 #define BUSY_STEP_USEC (100 * USEC_PER_MSEC)
 #define BUSY_STEPS 20
 
+#define APPEAR_STEP_USEC (20 * USEC_PER_MSEC)
+#define APPEAR_STEPS 50
+
 static int open_once(int root_fd, const char *disk) {
         _cleanup_close_ int fd = openat(root_fd, PATH_TEXT("dev/%s", disk),
                                         O_RDONLY | O_EXCL | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -83,7 +86,12 @@ static int report_busy(int root_fd, const PciDevice *device, const char *disk, E
 
 static int lock_disk(int root_fd, const PciDevice *device, const char *disk, DiskLocks *locks,
                      Error *error) {
-        int *grown = reallocarray(locks->fds, locks->n + 1, sizeof(int));
+        int *grown;
+
+        if (usage_disk_is_open_here(root_fd, disk))
+                return 0; /* locked before: an exclusive open excludes a second one of its own */
+
+        grown = reallocarray(locks->fds, locks->n + 1, sizeof(int));
         if (!grown)
                 return error_set_errno(error, -ENOMEM, "Could not lock /dev/%s", disk);
         locks->fds = grown;
@@ -100,6 +108,17 @@ static int lock_disk(int root_fd, const PciDevice *device, const char *disk, Dis
 
         locks->fds[locks->n++] = fd;
         return 0;
+}
+
+void usage_wait_for_disks(int root_fd, const PciDevice *device) {
+        for (unsigned i = 0; i < APPEAR_STEPS; i++) {
+                _cleanup_strv_ char **disks = NULL;
+
+                if (device->kind != KIND_NVME || !streq_ptr(device->driver, "nvme") ||
+                    usage_disks(root_fd, device, &disks) < 0 || disks)
+                        return;
+                (void) usleep(APPEAR_STEP_USEC);
+        }
 }
 
 int disk_locks_acquire(int root_fd, const PciDevice *device, DiskLocks *locks, Error *error) {

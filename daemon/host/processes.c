@@ -9,8 +9,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/parse.h"
 #include "base/strv.h"
 #include "processes.h"
@@ -158,7 +158,7 @@ static bool is_other_process(const char *entry) {
 }
 
 int holders_find(int root_fd, const DeviceNodes *nodes, Holders *ret) {
-        _cleanup_holders_ Holders holders = {};
+        _cleanup_holders_ Holders holders = { .looked_at = now_usec() };
         _cleanup_strv_ char **entries = NULL;
         int r;
 
@@ -183,11 +183,16 @@ int holders_find(int root_fd, const DeviceNodes *nodes, Holders *ret) {
         return 0;
 }
 
-/* udev's workers open every new device for a moment. */
+/* udev's workers open every new device for a moment, as does what they start, and another look of vmkit's
+ * own at the same device. A name proves nothing: one that stays is reported whatever it is called. */
 static bool is_momentary(const Holder *h) {
-        return (h->command &&
-                (streq(h->command, "(udev-worker)") || streq(h->command, "systemd-udevd"))) ||
-               streq_ptr(h->unit, "systemd-udevd.service");
+        static const char *const commands[] = { "(udev-worker)", "systemd-udevd", "vmkit-device" };
+
+        for (size_t i = 0; i < ELEMENTSOF(commands); i++)
+                if (streq_ptr(h->command, commands[i]))
+                        return true;
+        return h->unit && (streq(h->unit, "systemd-udevd.service") || str_after(h->unit, "lvm-activate-") ||
+                           str_after(h->unit, "lvm2-pvscan@"));
 }
 
 static bool all_momentary(const Holders *holders) {

@@ -37,6 +37,7 @@ typedef struct Holder {
 typedef struct Holders {
         Holder *items;
         size_t n;
+        uint64_t looked_at;     /* when the look began that found no more than these; µs, monotonic */
 } Holders;
 
 /* Once per process; leaves out this process and its parent. Processes that end meanwhile are left

@@ -144,7 +144,8 @@ static int add_holder(const PciDevice *device, const Holder *h, Reasons *reasons
                            h->unit ? h->unit : "");
 }
 
-int usage_add_processes(int root_fd, const PciDevice *device, Reasons *reasons) {
+static int add_processes(int root_fd, const PciDevice *device, Reasons *reasons,
+                         uint64_t *ret_looked_at) {
         _cleanup_device_nodes_ DeviceNodes nodes = {};
         _cleanup_holders_ Holders holders = {};
         int r;
@@ -154,7 +155,15 @@ int usage_add_processes(int root_fd, const PciDevice *device, Reasons *reasons) 
                 r = holders_find_settled(root_fd, &nodes, &holders);
         for (size_t i = 0; r >= 0 && i < MIN(holders.n, (size_t) HOLDERS_TOLD_MAX); i++)
                 r = add_holder(device, &holders.items[i], reasons);
+        if (r >= 0)
+                *ret_looked_at = holders.looked_at;
         return r;
+}
+
+int usage_add_processes(int root_fd, const PciDevice *device, Reasons *reasons) {
+        uint64_t looked_at;
+
+        return add_processes(root_fd, device, reasons, &looked_at);
 }
 
 /* --- disks ------------------------------------------------------------------------------------ */
@@ -197,6 +206,18 @@ static int add_disks(int root_fd, const PciDevice *device, Reasons *reasons) {
                 r = add_disk(root_fd, &use, *disk, reasons);
         }
         return r;
+}
+
+int usage_inspect_last(int root_fd, const Inventory *inventory, const PciDevice *device,
+                       Reasons *reasons, uint64_t *ret_looked_at) {
+        int r;
+
+        r = usage_inspect(root_fd, inventory, device, reasons);
+        /* The inventory is older than this look. */
+        if (r >= 0 && device->n_vfs == 0 &&
+            path_exists_at(root_fd, PATH_TEXT("%s/virtfn0", SYSFS_PCI_PATH(&device->address))))
+                r = reasons_add(reasons, REASON_HAS_VFS, "It has virtual functions by now");
+        return r < 0 ? r : add_processes(root_fd, device, reasons, ret_looked_at);
 }
 
 int usage_inspect_deep(int root_fd, const Inventory *inventory _unused_, const PciDevice *device,

@@ -161,7 +161,7 @@ static void take(DeviceState *original) {
         _cleanup_error_ Error error = ERROR_INIT;
 
         assert_int_equal(device_state_read(kernel.tree->fd, &address, original), 0);
-        assert_int_equal(binding_to_vfio(kernel.tree->fd, &address, &error), 0);
+        assert_int_equal(binding_to_vfio(kernel.tree->fd, &address, NULL, NULL, &error), 0);
         assert_driver("vfio-pci");
         kernel.log[0] = '\0';
 }
@@ -187,7 +187,7 @@ static void test_order(void **state) {
         assert_string_equal(original.d3cold_allowed, "1");
         assert_string_equal(original.reset_method, "flr");
 
-        assert_int_equal(binding_to_vfio(kernel.tree->fd, &address, &error), 0);
+        assert_int_equal(binding_to_vfio(kernel.tree->fd, &address, NULL, NULL, &error), 0);
         assert_string_equal(kernel.log,
                             "d3cold_allowed=0 power/control=on driver_override=vfio-pci "
                             "driver/unbind=" ADDRESS " sys/bus/pci/drivers_probe=" ADDRESS
@@ -198,7 +198,7 @@ static void test_order(void **state) {
 
         /* Done already is success, and changes no driver. */
         kernel.log[0] = '\0';
-        assert_int_equal(binding_to_vfio(kernel.tree->fd, &address, &error), 0);
+        assert_int_equal(binding_to_vfio(kernel.tree->fd, &address, NULL, NULL, &error), 0);
         assert_null(strstr(kernel.log, "unbind"));
         assert_null(strstr(kernel.log, "probe"));
 
@@ -229,8 +229,32 @@ static void test_power_lies(void **state) {
         kernel.ignores_path = NULL;
         assert_int_equal(binding_restore(kernel.tree->fd, &address, &original, &ok), 0);
         kernel.ignores_path = "power/control";
-        assert_fails_with(binding_to_vfio(kernel.tree->fd, &address, &error), ERROR_BIND_FAILED,
+        assert_fails_with(binding_to_vfio(kernel.tree->fd, &address, NULL, NULL, &error), ERROR_BIND_FAILED,
                           "setting power/control to on failed");
+}
+
+static int refuse(void *userdata, Error *error) {
+        ++*(unsigned *) userdata;
+        assert_driver("nvme");
+        assert_attribute("driver_override", "vfio-pci");
+        return error_set(error, ERROR_DEVICE_IN_USE, "somebody came");
+}
+
+/* The check is the last thing before the unbind, and its refusal leaves the device where it is. */
+static void test_check(void **state) {
+        _cleanup_device_state_ DeviceState original = {};
+        unsigned n_asked = 0;
+
+        assert_int_equal(device_state_read(kernel.tree->fd, &address, &original), 0);
+        assert_fails_with(binding_to_vfio(kernel.tree->fd, &address, refuse, &n_asked, &error),
+                          ERROR_DEVICE_IN_USE, "somebody came");
+        assert_int_equal(n_asked, 1);
+        assert_null(strstr(kernel.log, "unbind"));
+
+        assert_int_equal(binding_restore(kernel.tree->fd, &address, &original, NULL), 0);
+        assert_driver("nvme");
+        assert_attribute("driver_override", "(null)");
+        assert_null(strstr(kernel.log, "unbind"));
 }
 
 static void test_without_driver(void **state) {
@@ -291,7 +315,7 @@ static void test_no_module(void **state) {
         tree_remove(kernel.tree, "sys/bus/pci/drivers/vfio-pci/unbind");
         tree_remove(kernel.tree, "sys/bus/pci/drivers/vfio-pci");
 
-        assert_fails_with(binding_to_vfio(kernel.tree->fd, &address, &error), ERROR_BIND_FAILED,
+        assert_fails_with(binding_to_vfio(kernel.tree->fd, &address, NULL, NULL, &error), ERROR_BIND_FAILED,
                           "vfio-pci is not loaded");
         assert_string_equal(kernel.log, "");
         assert_driver("nvme");
@@ -300,14 +324,14 @@ static void test_no_module(void **state) {
 static void test_unbind_fails(void **state) {
         kernel.fails_path = "driver/unbind";
         kernel.fails_with = EPERM;
-        assert_fails_with(binding_to_vfio(kernel.tree->fd, &address, &error), ERROR_BIND_FAILED,
+        assert_fails_with(binding_to_vfio(kernel.tree->fd, &address, NULL, NULL, &error), ERROR_BIND_FAILED,
                           "unbinding from its driver failed: Operation not permitted; it is on the "
                           "driver nvme");
 }
 
 static void test_unbind_lies(void **state) {
         kernel.unbind_does_nothing = true;
-        assert_fails_with(binding_to_vfio(kernel.tree->fd, &address, &error), ERROR_BIND_FAILED,
+        assert_fails_with(binding_to_vfio(kernel.tree->fd, &address, NULL, NULL, &error), ERROR_BIND_FAILED,
                           "it is on the driver nvme");
 }
 
@@ -318,7 +342,7 @@ static void test_probe_lies(void **state) {
 
         assert_int_equal(device_state_read(kernel.tree->fd, &address, &original), 0);
         kernel.probe_binds_nothing = true;
-        assert_fails_with(binding_to_vfio(kernel.tree->fd, &address, &error), ERROR_BIND_FAILED,
+        assert_fails_with(binding_to_vfio(kernel.tree->fd, &address, NULL, NULL, &error), ERROR_BIND_FAILED,
                           "binding to vfio-pci failed; it is on no driver");
 
         assert_int_equal(binding_restore(kernel.tree->fd, &address, &original, &restore_error), 0);
@@ -379,7 +403,7 @@ static void test_gone(void **state) {
         DeviceState unread = {};
 
         assert_int_equal(device_state_read(kernel.tree->fd, &nobody, &unread), -ENOENT);
-        assert_fails_with(binding_to_vfio(kernel.tree->fd, &nobody, &error), ERROR_BIND_FAILED,
+        assert_fails_with(binding_to_vfio(kernel.tree->fd, &nobody, NULL, NULL, &error), ERROR_BIND_FAILED,
                           "0000:09:00.0 cannot be reached");
 }
 
@@ -402,6 +426,7 @@ int main(void) {
                 binding_test(test_restore_fails),   binding_test(test_restore_elsewhere),
                 binding_test(test_no_power_attributes), binding_test(test_gone),
                 binding_test(test_power_lies),      binding_test(test_wait_idle),
+                binding_test(test_check),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,10 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/strv.h"
 #include "host/usage.h"
 #include "tree.h"
@@ -729,6 +732,61 @@ static void test_open_by_process(void **state) {
         expect_deep(t, AUDIO, "");
 }
 
+static int inspect_last(int root_fd, const Inventory *inventory, const PciDevice *device,
+                        Reasons *reasons) {
+        uint64_t before = now_usec(), looked_at = 0;
+        int r = usage_inspect_last(root_fd, inventory, device, reasons, &looked_at);
+
+        assert_true(looked_at >= before && looked_at <= now_usec());
+        return r;
+}
+
+/* What no lock excludes is looked at once more, at the very end; what is on the disks is not. */
+static void test_last_look(void **state) {
+        _cleanup_tree_ Tree *t = gpu_host("0", 0x030000);
+
+        link_node(t, "/dev/full", GPU_PATH "/drm/card0", "dri/card0");
+        expect_with(inspect_last, t, GPU, "");
+
+        tree_add_process(t, 4001, "Xorg", "/", "mnt:[4026531841]");
+        tree_symlink(t, "proc/4001/fd/3", "/dev/full");
+        expect_with(inspect_last, t, GPU,
+                    "drm-in-use: /dev/dri/card0 is open in Xorg (PID 4001)");
+        tree_remove(t, "proc/4001/fd/3");
+
+        tree_mkdir(t, "sys/bus/pci/devices/" GPU "/virtfn0");
+        expect_with(inspect_last, t, GPU, "has-vfs: It has virtual functions by now");
+}
+
+/* udev's probing is waited for, but only for so long, and whatever its name is. */
+static void test_momentary(void **state) {
+        static const char *const names[] = { "(udev-worker)", "vmkit-device" };
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                _cleanup_tree_ Tree *t = gpu_host("0", 0x030000);
+                _cleanup_free_ char *expected = NULL;
+
+                link_node(t, "/dev/full", GPU_PATH "/drm/card0", "dri/card0");
+                tree_add_process(t, 4001, names[i], "/", "mnt:[4026531841]");
+                tree_symlink(t, "proc/4001/fd/3", "/dev/full");
+
+                pid_t pid = fork();
+                assert_true(pid >= 0);
+                if (pid == 0) {
+                        (void) usleep(250 * USEC_PER_MSEC);
+                        tree_remove(t, "proc/4001/fd/3");
+                        _exit(0);
+                }
+                expect_deep(t, GPU, "");
+                assert_int_equal(waitpid(pid, NULL, 0), pid);
+
+                tree_symlink(t, "proc/4001/fd/3", "/dev/full");
+                assert_true(asprintf(&expected, "drm-in-use: /dev/dri/card0 is open in %s (PID 4001)",
+                                     names[i]) > 0);
+                expect_deep(t, GPU, expected);
+        }
+}
+
 static void test_mapped_by_process(void **state) {
         _cleanup_tree_ Tree *t = gpu_host("0", 0x030000);
 
@@ -970,6 +1028,7 @@ int main(void) {
                 cmocka_unit_test(test_mapped_by_process), cmocka_unit_test(test_sound),
                 cmocka_unit_test(test_nvidia),            cmocka_unit_test(test_data),
                 cmocka_unit_test(test_no_data),           cmocka_unit_test(test_references),
+                cmocka_unit_test(test_last_look),         cmocka_unit_test(test_momentary),
                 cmocka_unit_test(test_locks),
                 cmocka_unit_test(test_codes),             cmocka_unit_test(test_allowing),
                 cmocka_unit_test(test_details_are_text),
