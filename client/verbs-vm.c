@@ -210,8 +210,11 @@ static char *device_line(Client *c, const char *path) {
         _cleanup_free_ char *address = device_address(path), *product = NULL;
         char *line;
 
-        if (client_properties(c, path, VMKIT_DEVICE, &properties, &ignored) < 0)
-                return TAKE_PTR(address);
+        if (client_properties(c, path, VMKIT_DEVICE, &properties, &ignored) < 0) {
+                if (!failure_is_gone(&ignored) || asprintf(&line, "%s is gone", address) < 0)
+                        return TAKE_PTR(address);
+                return line;
+        }
 
         d = device_document(properties, NULL);
         product = device_product(d);
