@@ -24,7 +24,7 @@ static const Verb verbs[] = {
           "everything about a VM", NULL },
         { "start", "NAME", verb_vm_change, NULL,
           "start a VM", "Start" },
-        { "stop", "NAME", verb_vm_change, stop_options,
+        { "stop", "[NAME]", verb_stop, stop_options,
           "ask its guest to shut down", "Stop" },
         { "reboot", "NAME", verb_vm_change, NULL,
           "ask its guest to boot again", "Reboot" },

@@ -14,6 +14,7 @@
 #include "vm.h"
 
 const OptionSpec stop_options[] = {
+        { .name = "all", .kind = OPTION_FLAG, .help = "every VM, as the host does before it goes down" },
         { .name = "force", .kind = OPTION_FLAG, .key = "force",
           .help = "cut the guest off when the time is over" },
         { .name = "timeout", .kind = OPTION_SECONDS, .value = "SECONDS", .key = "timeout",
@@ -209,8 +210,11 @@ static char *device_line(Client *c, const char *path) {
         _cleanup_free_ char *address = device_address(path), *product = NULL;
         char *line;
 
-        if (client_properties(c, path, VMKIT_DEVICE, &properties, &ignored) < 0)
-                return TAKE_PTR(address);
+        if (client_properties(c, path, VMKIT_DEVICE, &properties, &ignored) < 0) {
+                if (!failure_is_gone(&ignored) || asprintf(&line, "%s is gone", address) < 0)
+                        return TAKE_PTR(address);
+                return line;
+        }
 
         d = device_document(properties, NULL);
         product = device_product(d);
@@ -334,6 +338,34 @@ int verb_vm_change(Client *c, Failure *failure) {
                 return r;
 
         return vm_report(c, path, failure);
+}
+
+/* stop */
+
+static int stop_all(Client *c, Failure *failure) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r;
+
+        r = client_message(c, VMKIT_MANAGER_PATH, VMKIT_MANAGER, "StopAllVMs", &m, failure);
+        if (r < 0)
+                return r;
+        r = dict_append(m, c->args, failure);
+        if (r < 0)
+                return r;
+        r = job_run(c, m, failure);
+        if (r <= 0)
+                return r;
+
+        return verb_list(c, failure);
+}
+
+int verb_stop(Client *c, Failure *failure) {
+        bool all = args_has(c->args, "all"), named = args_operand(c->args, 0);
+
+        if (all == named)
+                return failure_usage(failure, "stop", "stop takes either a NAME or --all");
+
+        return all ? stop_all(c, failure) : verb_vm_change(c, failure);
 }
 
 /* Without somebody to ask, as in a script, the command itself is the confirmation. */

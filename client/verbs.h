@@ -25,6 +25,7 @@ extern const OptionSpec stop_options[], destroy_options[];
 int verb_list(Client *c, Failure *failure);
 int verb_info(Client *c, Failure *failure);
 int verb_vm_change(Client *c, Failure *failure);
+int verb_stop(Client *c, Failure *failure);
 int verb_autostart(Client *c, Failure *failure);
 int verb_destroy(Client *c, Failure *failure);
 

@@ -62,6 +62,16 @@ static int set_number(const char *value, void *field) {
         return parse_uint(value, 10, UINT64_MAX, field);
 }
 
+/* More than a day is a mistake of the unit. */
+static int set_seconds(const char *value, void *field) {
+        uint64_t seconds;
+        int r = parse_uint(value, 10, 24 * 3600, &seconds);
+
+        if (r >= 0)
+                *(uint64_t *) field = seconds * USEC_PER_SEC;
+        return r;
+}
+
 static int set_size(const char *value, void *field) {
         return parse_size(value, field);
 }
@@ -77,6 +87,7 @@ static const Setting settings[] = {
         { "Manager", "DomainType", set_domain_type, offsetof(Config, domain_type) },
         { "Manager", "StateDirectory", set_directory, offsetof(Config, state_dir) },
         { "Manager", "LogLevel", set_log_level, offsetof(Config, log_level) },
+        { "Manager", "ShutdownTimeout", set_seconds, offsetof(Config, shutdown_timeout) },
         { "Manager", "Networks", set_networks, offsetof(Config, networks) },
         { "Limits", "MaxVMs", set_number, offsetof(Config, limits.vms) },
         { "Limits", "MaxJobs", set_number, offsetof(Config, limits.jobs) },
@@ -119,6 +130,7 @@ int config_new(Config **ret) {
                 .host_root = strdup("/"),
                 .helper_dir = strdup(helper_directory()),
                 .log_level = LOG_INFO,
+                .shutdown_timeout = 90 * USEC_PER_SEC,
                 .limits = {
                         .vms = 32,
                         .jobs = 16,

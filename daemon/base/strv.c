@@ -10,6 +10,17 @@ size_t strv_length(char *const *l) {
         return n;
 }
 
+bool strv_equal(char *const *a, char *const *b) {
+        size_t n = strv_length(a);
+
+        if (strv_length(b) != n)
+                return false;
+        for (size_t i = 0; i < n; i++)
+                if (!streq(a[i], b[i]))
+                        return false;
+        return true;
+}
+
 bool strv_contains(char *const *l, const char *wanted) {
         STRV_FOREACH(s, l)
                 if (streq(*s, wanted))

@@ -6,6 +6,7 @@
 #include "util.h"
 
 size_t strv_length(char *const *l);
+bool strv_equal(char *const *a, char *const *b); /* the same strings in the same order */
 bool strv_contains(char *const *l, const char *s);
 int strv_push(char ***l, const char *s);    /* appends a copy; 0 or -ENOMEM */
 int strv_consume(char ***l, char *s);       /* appends s itself, and frees it on failure */

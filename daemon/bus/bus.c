@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "methods.h"
 #include "paths.h"
+#include "sleep-lock.h"
 
 /* How long the first callers wait for libvirt before they are told that it is not there. */
 #define ANNOUNCE_USEC (15 * USEC_PER_SEC)
@@ -196,6 +197,7 @@ int bus_new(Manager *manager, Bus **ret) {
         if (!b)
                 return -ENOMEM;
         b->manager = manager;
+        b->sleep_lock.fd = -EBADF;
 
         r = bus_connect(b);
         if (r >= 0)
@@ -218,6 +220,7 @@ Bus *bus_free(Bus *b) {
 
         b->manager->observer = NULL;
         calls_drop_all(b);
+        sleep_lock_clear(&b->sleep_lock);
         sd_event_source_disable_unref(b->announce_source);
         sd_bus_flush_close_unref(b->bus);
         for (size_t i = 0; i < b->n_vtables; i++)

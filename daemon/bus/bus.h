@@ -17,6 +17,13 @@
 
 typedef struct Call Call;
 
+/* sleep-lock.h */
+typedef struct SleepLock {
+        bool wanted;        /* a device is leased */
+        sd_bus_slot *slot;  /* logind is being asked */
+        int fd;             /* logind's lock; -EBADF: not held */
+} SleepLock;
+
 typedef struct Bus {
         sd_bus *bus;
         Manager *manager;
@@ -24,6 +31,7 @@ typedef struct Bus {
         unsigned n_calls;
         sd_event_source *announce_source;
         bool announced;
+        SleepLock sleep_lock;
         sd_bus_vtable *vtables[4]; /* one for each interface */
         size_t n_vtables;
 } Bus;

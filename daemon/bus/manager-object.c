@@ -8,6 +8,7 @@
 #include "base/strv.h"
 #include "bus.h"
 #include "core/image-ops.h"
+#include "core/stop-all.h"
 #include "core/vm-create.h"
 #include "host/hostcheck.h"
 #include "methods.h"
@@ -614,6 +615,44 @@ int manager_remove_image(Call *call, Error *error) {
 
         r = image_store_remove(manager_of(call)->state_fd, owner, request->name, error);
         return r < 0 ? r : call_reply(call, "");
+}
+
+/* --- StopAllVMs ------------------------------------------------------------------------------------------- */
+
+int manager_read_stop_all(Call *call, Error *error) {
+        static const OptionSpec specs[] = {
+                { "timeout", "t", offsetof(StopOptions, timeout) },
+                { "force", "b", offsetof(StopOptions, force) },
+        };
+        StopOptions *options = calloc(1, sizeof(StopOptions));
+        int r;
+
+        if (!options)
+                return -ENOMEM;
+        options->timeout = manager_of(call)->config->shutdown_timeout;
+        call->data = options;
+        call->free_data = free;
+
+        r = options_read(call->message, specs, ELEMENTSOF(specs), options, error);
+        if (r >= 0 && options->timeout > STOP_TIMEOUT_MAX)
+                r = error_set(error, ERROR_INVALID_OPTION, "The option timeout is longer than a day");
+        return r;
+}
+
+int manager_stop_all_details(Call *call, Error *error) {
+        call->auth.act = strdup("stop all virtual machines");
+        return call->auth.act ? auth_add(&call->auth, call->row->action, "", "", "", "") : -ENOMEM;
+}
+
+int manager_stop_all(Call *call, Error *error) {
+        Manager *m = manager_of(call);
+        Job *job;
+        int r;
+
+        r = manager_check_job_allowed(m, call->caller, error);
+        if (r >= 0)
+                r = stop_all(m, call->caller, call->data, &job);
+        return r < 0 ? r : call_reply_job(call, job);
 }
 
 /* --- properties ------------------------------------------------------------------------------------------- */

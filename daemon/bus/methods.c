@@ -34,6 +34,8 @@ const MethodRow method_table[] = {
           .handle = manager_find_device },
         { M, "CheckHost", NOTHING_IN, OUT("ba(ssss)", "ready\0checks\0"), ACTION_PUBLIC,
           .read = method_read_any, .handle = manager_check_host },
+        { M, "StopAllVMs", OPTIONS, JOB_OUT, ACTION_CONTROL_ANY_VM, .read = manager_read_stop_all,
+          .details = manager_stop_all_details, .handle = manager_stop_all },
         { M, "ImportImage", IN("sha{sv}", "name\0image\0options\0"), JOB_OUT, ACTION_CREATE_VM,
           .read = manager_read_import, .details = manager_import_details,
           .handle = manager_import_image },

@@ -7,6 +7,8 @@
 #include "call.h"
 #include "host/pci.h"
 
+#define STOP_TIMEOUT_MAX (24 * 3600 * USEC_PER_SEC)
+
 struct MethodRow {
         const char *interface, *member;
         const char *in, *in_names;   /* names: each ended by a NUL */
@@ -50,6 +52,9 @@ int manager_read_find_device(Call *call, Error *error);
 int manager_inspect_find_device(Call *call, DeviceList *ret);
 int manager_find_device(Call *call, Error *error);
 int manager_check_host(Call *call, Error *error);
+int manager_read_stop_all(Call *call, Error *error);
+int manager_stop_all_details(Call *call, Error *error);
+int manager_stop_all(Call *call, Error *error);
 int manager_read_import(Call *call, Error *error);
 int manager_import_details(Call *call, Error *error);
 int manager_import_image(Call *call, Error *error);

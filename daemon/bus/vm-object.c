@@ -11,7 +11,6 @@
 #include "paths.h"
 
 #define STOP_TIMEOUT_DEFAULT (90 * USEC_PER_SEC)
-#define STOP_TIMEOUT_MAX (24 * 3600 * USEC_PER_SEC)
 
 /* --- who may ---------------------------------------------------------------------------------------------- */
 

@@ -20,6 +20,7 @@ typedef struct Config {
         char *host_root;
         char *helper_dir;   /* where vmkit-device and vmkit-image are */
         int log_level;
+        uint64_t shutdown_timeout; /* µs that guests have when the host goes down */
         char **networks;    /* libvirt networks that users may join */
         Limits limits;
 } Config;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "base/log.h"
+#include "base/strv.h"
 #include "devices.h"
 #include "host/usage.h"
 #include "manager.h"
 #include "observer.h"
+#include "vanished.h"
 
 #define FRESH_USEC (2 * USEC_PER_SEC)
 #define RETRY_USEC (60 * USEC_PER_SEC)
@@ -33,6 +35,8 @@ static Device *device_free(Device *d) {
         if (!d)
                 return NULL;
 
+        if (d->lease)
+                d->manager->devices.n_leases--;
         claim_free(d->claim);
         reasons_clear(&d->in_use);
         reasons_clear(&d->deep);
@@ -84,6 +88,7 @@ void device_reload_claim(Device *d) {
         d->claim = TAKE_PTR(claim);
 }
 
+/* Its claim is looked up when it is told of. */
 static Device *device_new(Manager *m, PciDevice *pci) {
         Device *d = calloc(1, sizeof(Device));
 
@@ -92,13 +97,25 @@ static Device *device_new(Manager *m, PciDevice *pci) {
 
         d->manager = m;
         d->pci = pci;
-        device_reload_claim(d);
         return d;
 }
 
+/* Not what was there before: another card in the slot, for which nothing of the old one holds. */
+static bool is_other_device(const PciDevice *a, const PciDevice *b) {
+        return a->vendor_id != b->vendor_id || a->device_id != b->device_id || a->class != b->class ||
+               a->subsystem_vendor_id != b->subsystem_vendor_id ||
+               a->subsystem_device_id != b->subsystem_device_id ||
+               (a->serial && b->serial && !streq(a->serial, b->serial));
+}
+
+/* What others around it are judged by, too. */
+static bool place_differs(const PciDevice *a, const PciDevice *b) {
+        return a->iommu_group != b->iommu_group || a->n_vfs != b->n_vfs || a->numa_node != b->numa_node ||
+               a->boot_vga != b->boot_vga || !strv_equal(a->reset_methods, b->reset_methods);
+}
+
 static bool device_differs(const PciDevice *a, const PciDevice *b) {
-        return !streq_ptr(a->driver, b->driver) || a->iommu_group != b->iommu_group ||
-               a->n_vfs != b->n_vfs || a->vendor_id != b->vendor_id || a->device_id != b->device_id;
+        return !streq_ptr(a->driver, b->driver) || place_differs(a, b);
 }
 
 /* After a move nothing of the old look holds. */
@@ -263,6 +280,7 @@ void device_set_lease(Device *d, Vm *vm) {
         if (d->lease == vm)
                 return;
 
+        d->manager->devices.n_leases += (vm != NULL) - (d->lease != NULL);
         d->lease = vm;
         device_forget_use(d);
         observer_device_changed(d);
@@ -295,6 +313,7 @@ Device *devices_find(const Manager *m, const PciAddress *address) {
 typedef struct Merge {
         Device **added, **removed, **changed;
         size_t n_added, n_removed, n_changed;
+        bool places;   /* where some of them are has changed, not just their drivers */
 } Merge;
 
 static void merge_clear(Merge *merge) {
@@ -320,10 +339,17 @@ static int merge_inventories(Manager *m, const Inventory *next, Device **items, 
                 for (; i < n_old && pci_address_compare(&old[i]->pci->address, &pci->address) < 0; i++)
                         merge->removed[merge->n_removed++] = old[i];
 
-                if (i < n_old && pci_address_equal(&old[i]->pci->address, &pci->address)) {
+                bool same_place = i < n_old && pci_address_equal(&old[i]->pci->address, &pci->address);
+                if (same_place && is_other_device(old[i]->pci, pci)) {
+                        merge->removed[merge->n_removed++] = old[i++];
+                        same_place = false;
+                }
+
+                if (same_place) {
                         items[k] = old[i++];
                         if (device_differs(items[k]->pci, pci))
                                 merge->changed[merge->n_changed++] = items[k];
+                        merge->places |= place_differs(items[k]->pci, pci);
                 } else {
                         items[k] = device_new(m, pci);
                         if (!items[k])
@@ -334,21 +360,38 @@ static int merge_inventories(Manager *m, const Inventory *next, Device **items, 
 
         for (; i < n_old; i++)
                 merge->removed[merge->n_removed++] = old[i];
+        merge->places |= merge->n_added > 0 || merge->n_removed > 0;
         return 0;
 }
 
-/* A device that vanishes takes its lease along; the VM learns of it from QEMU. */
+/* Their groups, units and virtual functions may be others now; the observer tells only what is. */
+static void tell_neighbours(const Manager *m) {
+        for (size_t i = 0; i < devices_count(m); i++) {
+                device_forget_use(m->devices.items[i]);
+                observer_device_changed(m->devices.items[i]);
+        }
+}
+
+/* A device that vanishes takes its lease along; the VM learns of it from QEMU. One in the place of another is
+ * looked up again once the record of the other is gone. */
 static void tell_differences(Manager *m, const Merge *merge) {
         for (size_t i = 0; i < merge->n_removed; i++) {
                 observer_device_removed(merge->removed[i]);
+                device_vanished(merge->removed[i]);
                 device_free(merge->removed[i]);
         }
-        for (size_t i = 0; i < merge->n_added; i++)
+        for (size_t i = 0; i < merge->n_added; i++) {
+                device_reload_claim(merge->added[i]);
                 observer_device_added(merge->added[i]);
+        }
         for (size_t i = 0; i < merge->n_changed; i++) {
                 device_forget_use(merge->changed[i]);
                 observer_device_changed(merge->changed[i]);
         }
+        if (merge->places && merge->n_added < devices_count(m))
+                tell_neighbours(m);
+        if (merge->n_added > 0 || merge->n_removed > 0)
+                observer_devices_listed(m);
 }
 
 int devices_refresh(Manager *m) {

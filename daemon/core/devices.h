@@ -9,6 +9,7 @@
 #include "claim.h"
 #include "host/pci.h"
 #include "host/reason.h"
+#include "told.h"
 
 typedef struct Manager Manager;
 typedef struct Vm Vm;
@@ -37,12 +38,14 @@ typedef struct Device {
         Reasons deep;           /* seen by the last inspection of the helper */
         uint64_t deep_at;       /* 0: never, or the look did not come to its end */
         uint64_t deep_failed_at;
+        Told told;
 } Device;
 
 typedef struct DeviceTable {
         Inventory *inventory;
         Device **items;         /* one for each of the inventory, in its order */
         uint64_t read_at;
+        size_t n_leases;        /* devices that some VM has */
         sd_device_monitor *monitor;
         sd_event_source *refresh_source;
 } DeviceTable;

@@ -225,8 +225,10 @@ static void job_advance(Job *job) {
                 }
 
                 r = job->undoing ? job_undo_step(job, &error) : job_run_step(job, &error);
-                if (!job_take_outcome(job, r, &error))
+                if (!job_take_outcome(job, r, &error)) {
+                        observer_job_changed(job); /* whether it can be cancelled is another now */
                         return;
+                }
         }
 }
 

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/parse.h"
 #include "base/pci-address.h"
+#include "told.h"
 
 typedef struct Job Job;
 typedef struct Manager Manager;
@@ -67,6 +68,7 @@ struct Job {
         bool progress_known;
         uint64_t progress_at;  /* when it was last told, to tell it not too often */
         Error error;
+        Told told;
 
         void *data;            /* of the operation */
         void (*free_data)(void *data);

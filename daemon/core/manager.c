@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "manager.h"
 #include "observer.h"
+#include "stop-all.h"
 #include "transfer.h"
 
 #define WORKERS_MAX 16
@@ -203,6 +204,7 @@ void manager_remove_job(Manager *m, Job *job) {
 }
 
 void manager_job_ended(Manager *m) {
+        stop_all_job_ended(m);
         exit_when_quiet(m);
 }
 

@@ -39,6 +39,7 @@ struct Manager {
         Job **jobs;
         size_t n_jobs;
         uint64_t last_job_id;
+        Job *stop_all;     /* all VMs are being stopped; NULL: they are not */
 
         bool reconciled;   /* the journal has been compared with libvirt since the start */
         bool stopping;     /* SIGTERM was seen: no new jobs, exit after the last device transaction */

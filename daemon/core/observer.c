@@ -17,6 +17,11 @@ DEFINE_NOTIFIER(Vm, vm_changed)
 DEFINE_NOTIFIER(Device, device_added)
 DEFINE_NOTIFIER(Device, device_removed)
 DEFINE_NOTIFIER(Device, device_changed)
+void observer_devices_listed(const Manager *m) {
+        if (m->observer)
+                m->observer->devices_listed(m->observer_data);
+}
+
 DEFINE_NOTIFIER(Job, job_added)
 DEFINE_NOTIFIER(Job, job_removed)
 DEFINE_NOTIFIER(Job, job_changed)

@@ -16,6 +16,8 @@ typedef struct Observer {
         void (*device_added)(Device *device, void *userdata);
         void (*device_removed)(Device *device, void *userdata);
         void (*device_changed)(Device *device, void *userdata);
+        /* After some were added or removed. */
+        void (*devices_listed)(void *userdata);
         void (*job_added)(Job *job, void *userdata);
         void (*job_removed)(Job *job, void *userdata);
         void (*job_changed)(Job *job, void *userdata);
@@ -28,6 +30,7 @@ void observer_vm_changed(Vm *vm);
 void observer_device_added(Device *device);
 void observer_device_removed(Device *device);
 void observer_device_changed(Device *device);
+void observer_devices_listed(const Manager *m);
 void observer_job_added(Job *job);
 void observer_job_removed(Job *job);
 void observer_job_changed(Job *job);

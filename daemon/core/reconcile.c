@@ -13,6 +13,7 @@
 #include "manager.h"
 #include "observer.h"
 #include "transfer.h"
+#include "vanished.h"
 
 #define AUTOSTART_RECORD "autostart-boot"
 
@@ -148,8 +149,13 @@ static void reconcile_claim(Manager *m, const Claim *claim) {
                 return;
         }
 
+        if (!d) {
+                vanished_drop_record(m, &claim->address);
+                return;
+        }
+
         /* d->claim is NULL also when another device sits there now: not ours to touch. */
-        if (!d || !d->claim || d->lease || claim->state == CLAIM_QUARANTINED)
+        if (!d->claim || d->lease || claim->state == CLAIM_QUARANTINED)
                 return;
         if (claim_helper_is_alive(claim)) {
                 log_warning("A helper (PID %d) still works on %s", (int) claim->helper,
@@ -256,10 +262,15 @@ static void autostart(Manager *m) {
 /* --- what libvirt says ------------------------------------------------------------------------------------ */
 
 static void take_spec(Vm *vm, VmSpec **spec) {
+        VmSpec *previous = vm->spec;
+
         if (vm->job)
                 return;
-        vm_spec_free(vm->spec);
         vm->spec = TAKE_PTR(*spec);
+        vm_tell_assignments(vm->manager, previous);
+        vm_tell_assignments(vm->manager, vm->spec);
+        observer_vm_changed(vm);
+        vm_spec_free(previous);
 }
 
 static void add_vm(Manager *m, VmSpec **spec, DomainState state) {
@@ -276,6 +287,7 @@ static void add_vm(Manager *m, VmSpec **spec, DomainState state) {
         vm->defined = true;
         vm->state = state;
         observer_vm_added(vm);
+        vm_tell_assignments(m, vm->spec);
 }
 
 static void release_held(Vm *vm) {

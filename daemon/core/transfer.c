@@ -5,6 +5,7 @@
 #include "base/strv.h"
 #include "observer.h"
 #include "transfer.h"
+#include "vanished.h"
 
 /* The helper itself waits at most 30 s, for QEMU to let go; drivers take a few seconds. */
 #define STUCK_USEC (90 * USEC_PER_SEC)
@@ -76,8 +77,10 @@ static void part_reload(const Part *part) {
         for (size_t i = 0; i < part->n_functions; i++) {
                 Device *d = devices_find(part->transfer->manager, &part->functions[i]);
 
-                if (!d)
+                if (!d) {
+                        vanished_drop_record(part->transfer->manager, &part->functions[i]);
                         continue;
+                }
                 device_reload_claim(d);
                 device_forget_all_use(d);
                 observer_device_changed(d);

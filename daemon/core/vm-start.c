@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "manager.h"
 #include "observer.h"
+#include "stop-all.h"
 #include "transfer.h"
 #include "vm.h"
 
@@ -98,6 +99,10 @@ static int lease_unit(Vm *vm, const Device *d) {
 static int run_lease(Job *job, Error *error) {
         Vm *vm = job->vm;
         int r;
+
+        r = stop_all_check_start(vm->manager, error);
+        if (r < 0)
+                return r;
 
         r = devices_refresh(vm->manager);
         if (r < 0)

@@ -16,6 +16,7 @@ struct Vm {
         Job *job;             /* the operation under way; NULL: none */
         bool seen_active;     /* since the launch under way: libvirt's events say that it runs */
         bool gone;            /* libvirt has it no more; goes when its job has ended */
+        Told told;
 };
 
 int vm_new(Manager *m, VmSpec *spec, Vm **ret); /* takes the spec */

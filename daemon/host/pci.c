@@ -382,8 +382,10 @@ static int index_devices(Inventory *inventory) {
 
         qsort(inventory->devices, inventory->n_devices, sizeof(PciDevice *), compare_devices);
 
-        r = sorted_copy(inventory, compare_groups, &inventory->by_group);
-        return r < 0 ? r : sorted_copy(inventory, compare_paths, &inventory->by_path);
+        if ((r = sorted_copy(inventory, compare_groups, &inventory->by_group)) < 0 ||
+            (r = sorted_copy(inventory, compare_paths, &inventory->by_path)) < 0)
+                return r;
+        return unit_marks_new(inventory->n_devices, &inventory->marks);
 }
 
 static void count_virtual_functions(Inventory *inventory) {
@@ -444,6 +446,7 @@ Inventory *inventory_free(Inventory *inventory) {
         free(inventory->devices);
         free(inventory->by_group);
         free(inventory->by_path);
+        free(inventory->marks);
         free(inventory);
         return NULL;
 }

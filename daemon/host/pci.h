@@ -45,11 +45,14 @@ typedef struct PciDevice {
         unsigned n_vfs;             /* virtual functions that exist below this one */
 } PciDevice;
 
+typedef struct UnitMarks UnitMarks; /* of unit.c */
+
 typedef struct Inventory {
         PciDevice **devices;  /* ordered by address */
         PciDevice **by_group; /* the same ones, ordered by IOMMU group, then address */
         PciDevice **by_path;  /* the same ones, ordered by slot path: a bridge, then all below it */
         size_t n_devices;
+        UnitMarks *marks;
         bool has_iommu;       /* /sys/class/iommu is populated, or a function has a group */
 } Inventory;
 
@@ -75,6 +78,8 @@ int inventory_group(const Inventory *inventory, const PciDevice *device, DeviceL
  * in the slot, and, where it has no reset of its own, everything that its bus reset would touch. Never a
  * physical function together with its virtual ones. Ordered by address, itself included. */
 int inventory_unit(const Inventory *inventory, const PciDevice *device, DeviceList *ret);
+
+int unit_marks_new(size_t n_devices, UnitMarks **ret);
 
 /* Whether the function is integrated (on the root bus) rather than in a slot. */
 bool pci_device_is_integrated(const PciDevice *device);

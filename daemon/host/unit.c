@@ -89,35 +89,48 @@ int inventory_group(const Inventory *inventory, const PciDevice *device, DeviceL
 
 /* --- units ------------------------------------------------------------------------------------ */
 
+/* What is known of each place in the inventory's lists while a unit is made. The units of all functions of a
+ * large host are asked for in one go, so nothing is cleared between them: a mark counts only with the number of
+ * the unit that made it. */
+struct UnitMarks {
+        uint64_t unit;
+        struct {
+                uint64_t member;     /* of devices: is in the unit */
+                uint64_t group;      /* of by_group: the group that begins here was looked at */
+                uint64_t below;      /* of by_path: what begins here was, as far as … */
+                size_t below_length; /* … the shortest path of this length */
+        } at[];
+};
+
+int unit_marks_new(size_t n_devices, UnitMarks **ret) {
+        UnitMarks *marks = calloc(1, sizeof(UnitMarks) + n_devices * sizeof(marks->at[0]));
+
+        if (!marks)
+                return -ENOMEM;
+        *ret = marks;
+        return 0;
+}
+
 /* A unit in the making. */
 typedef struct Unit {
         const Inventory *inventory;
         DeviceList members;
-        /* By place in the inventory's lists: what is in it, and what need not be looked at
-         * again. */
-        bool *is_member;    /* of devices */
-        bool *group_done;   /* of by_group: the group that begins here */
-        size_t *below_done; /* of by_path: length of the shortest path whose devices begin here */
+        UnitMarks *marks;
 } Unit;
 
 static void unit_clear(Unit *u) {
         device_list_clear(&u->members);
-        free(u->is_member);
-        free(u->group_done);
-        free(u->below_done);
 }
 
-static int unit_init(Unit *u, const Inventory *inventory) {
+static void unit_init(Unit *u, const Inventory *inventory) {
         u->inventory = inventory;
-        u->is_member = calloc(inventory->n_devices, sizeof(bool));
-        u->group_done = calloc(inventory->n_devices, sizeof(bool));
-        u->below_done = calloc(inventory->n_devices, sizeof(size_t));
-        return u->is_member && u->group_done && u->below_done ? 0 : -ENOMEM;
+        u->marks = inventory->marks;
+        u->marks->unit++;
 }
 
 static bool has_member_at(const Unit *u, const PciAddress *address) {
         size_t i;
-        return find_position(u->inventory, address, &i) && u->is_member[i];
+        return find_position(u->inventory, address, &i) && u->marks->at[i].member == u->marks->unit;
 }
 
 static int unit_add(Unit *u, PciDevice *device) {
@@ -129,7 +142,7 @@ static int unit_add(Unit *u, PciDevice *device) {
 
         r = device_list_add(&u->members, device);
         if (r >= 0)
-                u->is_member[i] = true;
+                u->marks->at[i].member = u->marks->unit;
         return r;
 }
 
@@ -157,9 +170,9 @@ static int join_group(Unit *u, const PciDevice *member) {
         int group = member->iommu_group, r = 0;
         size_t start = group_start(inventory, group);
 
-        if (group < 0 || u->group_done[start])
+        if (group < 0 || u->marks->at[start].group == u->marks->unit)
                 return 0;
-        u->group_done[start] = true;
+        u->marks->at[start].group = u->marks->unit;
 
         for (size_t i = start; r >= 0 && i < inventory->n_devices; i++) {
                 if (inventory->by_group[i]->iommu_group != group)
@@ -230,9 +243,10 @@ static int join_reset(Unit *u, const PciDevice *member) {
                 return 0;
 
         size_t length = (size_t) (slash - path) + 1, start = below_start(inventory, path, length);
-        if (u->below_done[start] > 0 && u->below_done[start] <= length)
+        if (u->marks->at[start].below == u->marks->unit && u->marks->at[start].below_length <= length)
                 return 0;
-        u->below_done[start] = length;
+        u->marks->at[start].below = u->marks->unit;
+        u->marks->at[start].below_length = length;
 
         for (size_t i = start; r >= 0 && i < inventory->n_devices; i++) {
                 if (strncmp(inventory->by_path[i]->slot_path, path, length) != 0)
@@ -250,9 +264,8 @@ int inventory_unit(const Inventory *inventory, const PciDevice *device, DeviceLi
         if (!own)
                 return -ENODEV;
 
-        r = unit_init(&u, inventory);
-        if (r >= 0)
-                r = unit_add(&u, own);
+        unit_init(&u, inventory);
+        r = unit_add(&u, own);
         if (r < 0)
                 return r;
 

@@ -8,6 +8,7 @@ tree at once. `desktop()` builds the machine that most tests use. Run as a progr
 """
 
 import os
+import shutil
 import struct
 import sys
 
@@ -190,6 +191,18 @@ class MockHost:
             self.link(f'{path}/iommu_group', base)
             self.link(f'{path}/iommu', 'sys/devices/virtual/iommu/dmar0')
         return function
+
+    def remove(self, address):
+        """Takes the function out, as hot-unplug does; what is behind it must have gone before."""
+        function = self.functions.pop(address)
+        group = self.path(function.path, 'iommu_group')
+        if os.path.islink(group):
+            os.unlink(os.path.join(os.path.realpath(group), 'devices', address))
+        driver = self.path(function.path, 'driver')
+        if os.path.islink(driver):
+            os.unlink(os.path.join(os.path.realpath(driver), address))
+        os.unlink(self.path('sys/bus/pci/devices', address))
+        shutil.rmtree(self.path(function.path))
 
     def port(self, address, *, group=None, vendor=0x8086, device=0xa338):
         """A PCI Express root port, which functions can sit below."""
