@@ -2,7 +2,10 @@
 
 /* A job may end before the reply that names it has been read, so its signals are subscribed to
  * before the call, and its state is read once after the reply. Whatever says that it ended, the
- * properties say how. */
+ * properties say how. A service that is restarted meanwhile knows the job by the same name, puts
+ * right what it left behind, and says so. */
+
+#include <time.h>
 
 #include "dbus/errors.h"
 #include "job.h"
@@ -14,6 +17,9 @@
         "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"         \
         "member='NameOwnerChanged',arg0='" VMKIT_SERVICE "'"
 
+/* How long a service that went away may take to come back. */
+#define RETURN_USEC (60 * USEC_PER_SEC)
+
 typedef struct Waiter {
         Client *c;
         char *path; /* NULL until the reply is here */
@@ -23,7 +29,7 @@ typedef struct Waiter {
         json_object *properties;
         json_object *completed; /* the arguments of Completed, should the object be gone already */
         bool ended;
-        bool lost;
+        bool lost; /* the name on the bus has changed hands */
 } Waiter;
 
 const char *job_id(const char *path) {
@@ -66,6 +72,13 @@ static int read_job(Waiter *w, Failure *failure) {
         json_object_put(w->properties);
         w->properties = properties;
         return 0;
+}
+
+static uint64_t monotonic_now(void) {
+        struct timespec ts;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
 }
 
 /* Signals */
@@ -161,11 +174,56 @@ static void ask_to_cancel(Waiter *w) {
 
 /* Waiting */
 
+static int fail_interrupted(Failure *failure, const char *what) {
+        return failure_set(failure, VMKIT_ERROR_PREFIX "Interrupted",
+                           "The service went away before the operation was over and %s", what);
+}
+
+/* The name on the bus has another owner, or none yet. Asking starts the service where the bus can;
+ * elsewhere its return is announced. */
+static int find_again(Waiter *w, Failure *failure) {
+        uint64_t end = monotonic_now() + RETURN_USEC;
+
+        progress_show(&w->progress, "waiting for the service", -1);
+        for (;;) {
+                _cleanup_failure_ Failure gone = { 0 };
+                uint64_t now;
+                int r;
+
+                w->lost = false;
+                if (read_job(w, &gone) >= 0) {
+                        take_properties(w);
+                        return 0;
+                }
+                if (gone.exit_code != EXIT_UNREACHABLE)
+                        return fail_interrupted(failure, "does not know it any more");
+
+                while (!w->lost) {
+                        now = monotonic_now();
+                        if (now >= end)
+                                return fail_interrupted(failure, "has not come back");
+                        if (w->c->interrupts > 0)
+                                return left_running(w, failure);
+
+                        r = sd_event_run(w->c->event, end - now);
+                        if (r < 0)
+                                return failure_from_bus(failure, r, NULL);
+                }
+        }
+}
+
 static int wait_end(Waiter *w, Failure *failure) {
         bool asked = false;
         int r;
 
-        while (!w->ended && !w->lost) {
+        while (!w->ended) {
+                if (w->lost) {
+                        r = find_again(w, failure);
+                        if (r < 0)
+                                return r;
+                        continue;
+                }
+
                 r = sd_event_run(w->c->event, UINT64_MAX);
                 if (r < 0)
                         return failure_from_bus(failure, r, NULL);
@@ -181,11 +239,6 @@ static int wait_end(Waiter *w, Failure *failure) {
         return 0;
 }
 
-static int fail_interrupted(Failure *failure) {
-        return failure_set(failure, VMKIT_ERROR_PREFIX "Interrupted",
-                           "The service went away before the operation was over");
-}
-
 static int fail_job(Waiter *w, const char *name, const char *message, const char *remedy,
                     Failure *failure) {
         (void) failure_from_job(failure, name, message, remedy);
@@ -197,7 +250,7 @@ static int fail_job(Waiter *w, const char *name, const char *message, const char
 
 static int outcome_by_signal(Waiter *w, Failure *failure) {
         if (!w->completed)
-                return fail_interrupted(failure);
+                return fail_interrupted(failure, "has forgotten it");
         if (json_object_get_boolean(json_at(w->completed, 0)))
                 return 1;
 
@@ -208,8 +261,6 @@ static int outcome_by_signal(Waiter *w, Failure *failure) {
 static int outcome(Waiter *w, Failure *failure) {
         _cleanup_failure_ Failure gone = { 0 };
 
-        if (!w->ended)
-                return fail_interrupted(failure);
         if (read_job(w, &gone) < 0)
                 return outcome_by_signal(w, failure);
         if (streq_ptr(json_string(w->properties, "State"), "done"))

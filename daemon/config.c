@@ -72,6 +72,16 @@ static int set_seconds(const char *value, void *field) {
         return r;
 }
 
+static int set_timeout(const char *value, void *field) {
+        uint64_t seconds;
+        int r = parse_uint(value, 10, 3600, &seconds);
+
+        if (r < 0 || seconds == 0)
+                return -EINVAL;
+        *(uint64_t *) field = seconds;
+        return 0;
+}
+
 static int set_size(const char *value, void *field) {
         return parse_size(value, field);
 }
@@ -88,6 +98,7 @@ static const Setting settings[] = {
         { "Manager", "StateDirectory", set_directory, offsetof(Config, state_dir) },
         { "Manager", "LogLevel", set_log_level, offsetof(Config, log_level) },
         { "Manager", "ShutdownTimeout", set_seconds, offsetof(Config, shutdown_timeout) },
+        { "Manager", "DriverTimeout", set_timeout, offsetof(Config, driver_timeout) },
         { "Manager", "Networks", set_networks, offsetof(Config, networks) },
         { "Limits", "MaxVMs", set_number, offsetof(Config, limits.vms) },
         { "Limits", "MaxJobs", set_number, offsetof(Config, limits.jobs) },
@@ -131,6 +142,7 @@ int config_new(Config **ret) {
                 .helper_dir = strdup(helper_directory()),
                 .log_level = LOG_INFO,
                 .shutdown_timeout = 90 * USEC_PER_SEC,
+                .driver_timeout = 90,
                 .limits = {
                         .vms = 32,
                         .jobs = 16,

@@ -98,7 +98,8 @@ static const ErrorEntry entries[_ERROR_CODE_MAX] = {
         ENTRY(CANCELLED, "Cancelled", ECANCELED,
               "Nothing is left behind; start it again when it is needed."),
         ENTRY(INTERRUPTED, "Interrupted", EINTR,
-              "vmkitd was restarted during the operation and has undone it; try again."),
+              "vmkitd was restarted during the operation; the message says what became of it. Try "
+              "again."),
         ENTRY(INTERNAL, "Internal", EBADE,
               "This is a bug or a failing host: 'journalctl -u vmkitd' says more."),
 };

@@ -21,6 +21,7 @@ typedef struct Config {
         char *helper_dir;   /* where vmkit-device and vmkit-image are */
         int log_level;
         uint64_t shutdown_timeout; /* µs that guests have when the host goes down */
+        uint64_t driver_timeout; /* s: a driver that takes longer to let go of a device is wedged */
         char **networks;    /* libvirt networks that users may join */
         Limits limits;
 } Config;

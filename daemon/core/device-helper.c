@@ -17,6 +17,7 @@
 
 #include "base/child.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/strv.h"
@@ -329,7 +330,7 @@ static int journal_intent(Transaction *t, Function *f, Error *error) {
         if (r < 0)
                 return error_set_errno(error, r, "Could not write the claim record of %s",
                                        PCI_ADDRESS_TEXT(&f->device->address));
-        return 0;
+        return FAULT(BIND_JOURNALED, error);
 }
 
 typedef struct LastLook {
@@ -473,7 +474,7 @@ static int restore_function(Transaction *t, Function *f, Error *error) {
         if (r < 0)
                 return error_set_errno(error, r, "Could not remove the claim record of %s",
                                        PCI_ADDRESS_TEXT(&f->device->address));
-        return 0;
+        return FAULT(RELEASE_REMOVED, error);
 }
 
 /* One that was held for another VM, or by hand, is again. */
@@ -520,6 +521,8 @@ static int bind_all(Transaction *t, Error *error) {
         int r;
 
         r = lock_and_check(t, error);
+        if (r >= 0)
+                r = FAULT(BIND_CHECKED, error);
         for (size_t i = 0; r >= 0 && i < t->n_functions; i++)
                 r = journal_intent(t, &t->functions[i], error);
         for (size_t i = 0; r >= 0 && i < t->n_functions; i++)
@@ -531,6 +534,8 @@ static int bind_all(Transaction *t, Error *error) {
                 r = claim_set_state(t->functions[i].claim, CLAIM_BOUND);
                 if (r < 0)
                         (void) error_set_errno(error, r, "Could not write a claim record");
+                else
+                        r = FAULT(BIND_RECORDED, error);
         }
         return r;
 }
@@ -606,6 +611,9 @@ static int mark(Transaction *t, ClaimState state, Error *error) {
                 if (r < 0)
                         return error_set_errno(error, r, "Could not update the claim record of %s",
                                                PCI_ADDRESS_TEXT(&f->device->address));
+                r = FAULT(RELEASE_JOURNALED, error);
+                if (r < 0)
+                        return r;
         }
         return 0;
 }
@@ -630,6 +638,8 @@ static int take_back(Transaction *t, ClaimState state, Error *error) {
 
         if (r >= 0)
                 r = wait_until_idle(t, error);
+        if (r >= 0)
+                r = FAULT(RELEASE_SETTLED, error);
         if (r >= 0)
                 r = reset_taken_back(t, error);
         if (r < 0 && t->functions[0].illness)
@@ -735,6 +745,15 @@ int main(int argc, char *argv[]) {
         struct json_object *result = json_object_new_object();
         const Verb *verb = verb_find(argc == 2 ? argv[1] : NULL);
         int r;
+
+#ifdef VMKIT_FAULT_POINTS
+        if (argc == 2 && streq(argv[1], "faults")) {
+                json_unref(result);
+                fault_list();
+                return EXIT_SUCCESS;
+        }
+#endif
+        FAULT_INIT(CLAIMS_FD, "../faults");
 
         if (!verb) {
                 fprintf(stderr, "vmkit-device is started by vmkitd; it is not a command of its own.\n");

@@ -2,7 +2,9 @@
 
 #include <time.h>
 
+#include "base/fault.h"
 #include "base/log.h"
+#include "job-record.h"
 #include "job.h"
 #include "manager.h"
 #include "observer.h"
@@ -122,6 +124,7 @@ static void job_end(Job *job) {
         }
 
         job_log_end(job);
+        job_record_end(job);
         if (vm && vm->job == job)
                 vm->job = NULL;
         if (job->ended)
@@ -141,12 +144,31 @@ static void job_leave_step(Job *job) {
         job->timer = sd_event_source_disable_unref(job->timer);
 }
 
+static int error_set_interrupted(const Job *job, Error *error) {
+        return error_set(error, ERROR_INTERRUPTED, "vmkitd was stopped during the %s%s%s%s", job->operation,
+                         str_empty(job->phase) ? "" : " (", str_empty(job->phase) ? "" : job->phase,
+                         str_empty(job->phase) ? "" : ")");
+}
+
+/* Nobody has cancelled a step that was cut short because vmkitd stops. */
 static void job_fail(Job *job, int r, Error *error) {
-        if (error_is_set(error))
+        if (job->interrupted && !job->cancel_requested && error->code == ERROR_CANCELLED)
+                (void) error_set_interrupted(job, &job->error);
+        else if (error_is_set(error))
                 error_move(&job->error, error);
         else
                 (void) error_set_errno(&job->error, r, "%s failed", job->operation);
         job->undoing = true;
+}
+
+/* What runs after the last step is the end of the job, which does not fail. */
+static void job_step_has_run(Job *job) {
+        _cleanup_error_ Error error = ERROR_INIT;
+
+        job->current++;
+        int r = FAULT(JOB_RUN_AFTER, &error);
+        if (r < 0 && job->current < job->n_steps)
+                job_fail(job, r, &error);
 }
 
 /* Whether the step that has just run is over; takes note of its failure. */
@@ -162,8 +184,15 @@ static bool job_take_outcome(Job *job, int r, Error *error) {
         } else if (r < 0)
                 job_fail(job, r, error);
         else if (!job->undoing)
-                job->current++;
+                job_step_has_run(job);
+        else
+                (void) FAULT(JOB_UNDO_AFTER, error);
         return true;
+}
+
+void job_end_recovered(Job *job, Error *error) {
+        error_move(&job->error, error);
+        job_end(job);
 }
 
 static int job_run_step(Job *job, Error *error) {
@@ -173,10 +202,12 @@ static int job_run_step(Job *job, Error *error) {
         job->progress = 0;
         job->progress_known = false;
         job->progress_at = 0;
+        job_record_begin(job);
         observer_job_changed(job);
 
         job->in_step = true;
-        return step->run(job, error);
+        int r = FAULT(JOB_RUN_BEFORE, error);
+        return r < 0 ? r : step->run(job, error);
 }
 
 static int job_undo_step(Job *job, Error *error) {
@@ -188,6 +219,7 @@ static int job_undo_step(Job *job, Error *error) {
         job->phase = "undoing";
         observer_job_changed(job);
         job->in_step = true;
+        (void) FAULT(JOB_UNDO_BEFORE, error);
         return step->undo(job, error);
 }
 
@@ -204,7 +236,7 @@ static void job_check_wishes(Job *job) {
                 return;
 
         if (job->interrupted && step_is_optional(&job->steps[job->current]))
-                r = error_set(&error, ERROR_INTERRUPTED, "vmkitd was stopped during the %s", job->operation);
+                r = error_set_interrupted(job, &error);
         else if (job->cancel_requested)
                 r = error_set(&error, ERROR_CANCELLED, "The %s was cancelled", job->operation);
         else
@@ -250,6 +282,7 @@ static int on_start(sd_event_source *source, void *userdata) {
 }
 
 int job_begin(Job *job) {
+        job_record_begin(job);
         observer_job_added(job);
         return sd_event_add_defer(job->manager->event, &job->start_source, on_start, job);
 }

@@ -91,6 +91,9 @@ void job_step_done(Job *job, int r, const Error *error);
 void job_set_progress(Job *job, double fraction);
 
 /* Cancelled before its end: WrongState if it has ended, NotSupported if what runs cannot be. */
+/* The end of a job that an earlier vmkitd began. The error is moved. */
+void job_end_recovered(Job *job, Error *error);
+
 /* vmkitd stops: what can be undone is, what only brings devices back goes on to its end. */
 void job_interrupt(Job *job);
 bool job_is_cancelable(const Job *job);

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "base/fault.h"
 #include "base/log.h"
+#include "job-record.h"
 #include "manager.h"
 #include "observer.h"
 #include "stop-all.h"
@@ -31,7 +33,7 @@ static int open_state(Manager *m) {
         static const struct {
                 const char *name;
                 mode_t mode;
-        } directories[] = { { "claims", 0700 }, { "vms", 0711 }, { "images", 0711 } };
+        } directories[] = { { "claims", 0700 }, { "jobs", 0700 }, { "vms", 0711 }, { "images", 0711 } };
 
         m->state_fd = open_directory(m->config->state_dir);
         if (m->state_fd < 0)
@@ -43,6 +45,7 @@ static int open_state(Manager *m) {
                         return log_errno(r, "Could not make %s/%s", m->config->state_dir, directories[i].name);
         }
 
+        FAULT_INIT(m->state_fd, "faults");
         m->claims_fd = openat(m->state_fd, "claims", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         return m->claims_fd < 0 ? log_errno(-errno, "Could not open the journal of claims") : 0;
 }
@@ -97,6 +100,10 @@ int manager_start(Manager *m) {
         if (r < 0)
                 return log_errno(r, "Could not read the host's devices");
 
+        r = job_records_take_over(m);
+        if (r < 0)
+                log_errno(r, "Could not read the records of jobs");
+
         if (m->host_is_real) {
                 r = devices_watch(m);
                 if (r < 0)
@@ -121,6 +128,7 @@ Manager *manager_free(Manager *m) {
         m->workers = worker_pool_free(m->workers);
         free_jobs(m);
         transfer_free_inspections(m);
+        sd_event_source_disable_unref(m->patience_source);
         while (m->n_vms > 0)
                 vm_free(m->vms[m->n_vms - 1]);
         free(m->vms);
@@ -140,7 +148,7 @@ Manager *manager_free(Manager *m) {
 
 static bool has_running_jobs(const Manager *m) {
         for (size_t i = 0; i < m->n_jobs; i++)
-                if (m->jobs[i]->state == JOB_RUNNING)
+                if (m->jobs[i]->state == JOB_RUNNING && !job_is_recovered(m->jobs[i]))
                         return true;
         return false;
 }
@@ -154,6 +162,7 @@ void manager_stop(Manager *m) {
         m->stopping = true;
         for (size_t i = 0; i < m->n_jobs; i++)
                 job_interrupt(m->jobs[i]);
+        transfer_hurry(m);
         exit_when_quiet(m);
 }
 
@@ -163,6 +172,7 @@ void manager_transfer_began(Manager *m) {
 
 void manager_transfer_ended(Manager *m) {
         m->n_transfers--;
+        job_records_settle(m);
         exit_when_quiet(m);
 }
 
@@ -176,7 +186,7 @@ static void forget_oldest_job(Manager *m) {
                 }
 }
 
-int manager_add_job(Manager *m, Job *job) {
+int manager_adopt_job(Manager *m, Job *job, uint64_t id) {
         if (m->n_jobs >= JOBS_LISTED_MAX)
                 forget_oldest_job(m);
 
@@ -187,8 +197,12 @@ int manager_add_job(Manager *m, Job *job) {
         m->jobs = grown;
         m->jobs[m->n_jobs++] = job;
         job->manager = m;
-        job->id = ++m->last_job_id;
+        job->id = id;
         return 0;
+}
+
+int manager_add_job(Manager *m, Job *job) {
+        return manager_adopt_job(m, job, ++m->last_job_id);
 }
 
 void manager_remove_job(Manager *m, Job *job) {

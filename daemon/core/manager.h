@@ -15,6 +15,7 @@
 
 typedef struct Observer Observer;
 typedef struct Inspection Inspection;
+typedef struct Transfer Transfer;
 
 struct Manager {
         sd_event *event;
@@ -43,7 +44,10 @@ struct Manager {
 
         bool reconciled;   /* the journal has been compared with libvirt since the start */
         bool stopping;     /* SIGTERM was seen: no new jobs, exit after the last device transaction */
+        Transfer *transfers; /* under way, in a list */
         unsigned n_transfers;
+        unsigned n_watches;  /* helpers of an earlier vmkitd, still at work */
+        sd_event_source *patience_source; /* when they are not waited for any more */
         Inspection *inspections; /* under way, in a list */
         unsigned n_inspections;
 };
@@ -59,6 +63,8 @@ int manager_start(Manager *m);
 void manager_stop(Manager *m);
 
 int manager_add_job(Manager *m, Job *job);
+/* One that an earlier vmkitd began, under the number it had. */
+int manager_adopt_job(Manager *m, Job *job, uint64_t id);
 void manager_remove_job(Manager *m, Job *job);
 void manager_job_ended(Manager *m);
 Job *manager_find_job(const Manager *m, uint64_t id);

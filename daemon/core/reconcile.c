@@ -10,6 +10,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/strv.h"
+#include "job-record.h"
 #include "manager.h"
 #include "observer.h"
 #include "transfer.h"
@@ -102,6 +103,8 @@ static int on_helper_ended(sd_event_source *source, int fd, uint32_t events, voi
         log_notice("The helper that worked on %s has ended", PCI_ADDRESS_TEXT(&watch.address));
         (void) devices_refresh(watch.manager);
         reconcile_device(watch.manager, &watch.address);
+        watch.manager->n_watches--;
+        job_records_settle(watch.manager);
         return 0;
 }
 
@@ -130,6 +133,7 @@ static int watch_begin(Manager *m, const Claim *claim) {
         (void) sd_event_source_set_destroy_callback(source, watch_free);
         (void) sd_event_source_set_floating(source, true);
         (void) sd_event_source_unref(source);
+        m->n_watches++;
         return 0;
 }
 
@@ -355,6 +359,7 @@ static void on_connected(DomainInfo *domains, size_t n, void *userdata) {
         m->reconciled = true;
         reconcile_claims(m);
         remove_unfinished_vms(m);
+        job_records_settle(m);
         autostart(m);
         if (m->observer)
                 m->observer->reconciled(m->observer_data);

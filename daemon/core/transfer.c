@@ -7,8 +7,9 @@
 #include "transfer.h"
 #include "vanished.h"
 
-/* The helper itself waits at most 30 s, for QEMU to let go; drivers take a few seconds. */
-#define STUCK_USEC (90 * USEC_PER_SEC)
+/* What is still waited for when vmkitd is to stop: longer than a helper waits for QEMU to let go, and less than
+ * the service manager waits for vmkitd. */
+#define STOP_USEC (45 * USEC_PER_SEC)
 
 /* An inspection only reads; one that takes longer than this is not waited for. */
 #define INSPECT_USEC (5 * USEC_PER_SEC)
@@ -29,6 +30,7 @@ typedef struct Part {
         sd_event_source *timer;
         PciAddress *functions;
         size_t n_functions;
+        bool recovering; /* its helper died; another brings back what it left half-way */
 } Part;
 
 struct Transfer {
@@ -40,6 +42,7 @@ struct Transfer {
         TransferDone done;
         void *userdata;
         sd_event_source *nothing_source;
+        Transfer *next; /* under way, in a list */
 };
 
 static Transfer *transfer_free(Transfer *t) {
@@ -58,6 +61,11 @@ static Transfer *transfer_free(Transfer *t) {
 static void transfer_finish(Transfer *t) {
         Manager *m = t->manager;
 
+        for (Transfer **p = &m->transfers; *p; p = &(*p)->next)
+                if (*p == t) {
+                        *p = t->next;
+                        break;
+                }
         t->done(t->r, &t->error, t->userdata);
         transfer_free(t);
         manager_transfer_ended(m);
@@ -87,14 +95,19 @@ static void part_reload(const Part *part) {
         }
 }
 
-static void part_end(Part *part, const Error *error) {
+static void part_take_error(const Part *part, const Error *error) {
         Transfer *t = part->transfer;
 
-        if (error_is_set(error)) {
+        if (error_is_set(error) && !error_is_set(&t->error)) {
                 error_copy(&t->error, error);
                 t->r = -error_code_errno(t->error.code);
         }
+}
 
+static void part_end(Part *part, const Error *error) {
+        Transfer *t = part->transfer;
+
+        part_take_error(part, error);
         part->timer = sd_event_source_disable_unref(part->timer);
         part_mark(part, -1);
         (void) devices_refresh(t->manager);
@@ -104,8 +117,50 @@ static void part_end(Part *part, const Error *error) {
                 transfer_finish(t);
 }
 
+/* On the way to one driver or the other, and nobody is with it any more. */
+static bool is_left_half_way(const Claim *claim) {
+        return (claim->state == CLAIM_BINDING || claim->state == CLAIM_RELEASING) &&
+               !claim_helper_is_alive(claim);
+}
+
+/* Each claim of the part that its helper left half-way: counted, or put into quarantine. */
+static size_t part_left_half_way(const Part *part, bool quarantine) {
+        int claims_fd = part->transfer->manager->claims_fd;
+        size_t n = 0;
+
+        for (size_t i = 0; i < part->n_functions; i++) {
+                _cleanup_(claim_freep) Claim *claim = NULL;
+
+                if (claim_read(claims_fd, &part->functions[i], &claim) < 0 || !is_left_half_way(claim))
+                        continue;
+                n++;
+                if (!quarantine)
+                        continue;
+
+                claim->state = CLAIM_QUARANTINED;
+                free(claim->reason);
+                claim->reason = strdup("what brings it back to its driver died twice");
+                if (claim_write(claims_fd, claim) < 0)
+                        log_error("Could not record that %s did not come back",
+                                  PCI_ADDRESS_TEXT(&claim->address));
+        }
+        return n;
+}
+
+static int part_recover(Part *part);
+
+/* A helper undoes what fails; one that dies cannot. */
 static void on_part_done(struct json_object *result, const Error *error, void *userdata) {
-        part_end(userdata, result ? NULL : error);
+        Part *part = userdata;
+        bool left = !result && part_left_half_way(part, part->recovering) > 0;
+
+        part->child = NULL;
+        if (left && !part->recovering) {
+                part_take_error(part, error);
+                if (part_recover(part) >= 0)
+                        return;
+        }
+        part_end(part, result ? NULL : error);
 }
 
 /* A driver that does not let go. The helper cannot be ended, so it is left to itself; the journal knows of it,
@@ -113,14 +168,18 @@ static void on_part_done(struct json_object *result, const Error *error, void *u
 static int on_part_stuck(sd_event_source *source, uint64_t usec, void *userdata) {
         Part *part = userdata;
         Manager *m = part->transfer->manager;
-        const PciAddress address = part->functions[0];
+        const size_t n = part->n_functions;
+        PciAddress functions[n];
         _cleanup_error_ Error error = ERROR_INIT;
 
         (void) error_set(&error, ERROR_WEDGED, "The driver of %s does not let go of it",
-                         PCI_ADDRESS_TEXT(&address));
+                         PCI_ADDRESS_TEXT(&part->functions[0]));
+        memcpy(functions, part->functions, n * sizeof(PciAddress));
         part->child = child_abandon(part->child);
         part_end(part, &error);
-        reconcile_device(m, &address);
+
+        for (size_t i = 0; i < n; i++)
+                reconcile_device(m, &functions[i]);
         return 0;
 }
 
@@ -155,6 +214,40 @@ static int spawn_helper(Manager *m, const char *verb, struct json_object *reques
 
 static const ChildHandler part_handler = { .done = on_part_done };
 
+static int part_set_timer(Part *part, uint64_t usec) {
+        sd_event_source_disable_unref(part->timer);
+        part->timer = NULL;
+        return sd_event_add_time_relative(part->transfer->manager->event, &part->timer, CLOCK_MONOTONIC, usec,
+                                          0, on_part_stuck, part);
+}
+
+static uint64_t stuck_usec(const Manager *m) {
+        return m->config->driver_timeout * USEC_PER_SEC;
+}
+
+static int part_recover(Part *part) {
+        Manager *m = part->transfer->manager;
+        _cleanup_json_ struct json_object *request =
+                make_request(NULL, part->functions, part->n_functions, NULL);
+        int r;
+
+        log_warning("A helper died at work on %s; another brings it back",
+                    PCI_ADDRESS_TEXT(&part->functions[0]));
+        part->recovering = true;
+        r = part_set_timer(part, stuck_usec(m));
+        if (r >= 0)
+                r = spawn_helper(m, verb_names[TRANSFER_RELEASE], request, &part_handler, part, &part->child);
+        return r;
+}
+
+/* The helpers of a vmkitd that stops finish what they are at; they are not waited for beyond its own time. */
+void transfer_hurry(Manager *m) {
+        for (const Transfer *t = m->transfers; t; t = t->next)
+                for (size_t i = 0; i < t->n_parts; i++)
+                        if (t->parts[i].timer && stuck_usec(m) > STOP_USEC)
+                                (void) part_set_timer(&t->parts[i], STOP_USEC);
+}
+
 static int part_start(Part *part, const char *vm_uuid, const TransferUnit *unit) {
         Manager *m = part->transfer->manager;
         _cleanup_json_ struct json_object *request =
@@ -164,8 +257,7 @@ static int part_start(Part *part, const char *vm_uuid, const TransferUnit *unit)
         part_mark(part, 1);
         r = spawn_helper(m, verb_names[unit->verb], request, &part_handler, part, &part->child);
         if (r >= 0)
-                r = sd_event_add_time_relative(m->event, &part->timer, CLOCK_MONOTONIC, STUCK_USEC, 0,
-                                               on_part_stuck, part);
+                r = part_set_timer(part, stuck_usec(m));
         if (r < 0) {
                 part_mark(part, -1);
                 part->child = child_abandon(part->child);
@@ -235,6 +327,8 @@ int transfer_start(Manager *m, const char *vm_uuid, const TransferUnit *units, s
                         goto fail;
         }
 
+        t->next = m->transfers;
+        m->transfers = t;
         manager_transfer_began(m);
         return 0;
 

@@ -32,6 +32,9 @@ typedef struct TransferUnit {
 int transfer_start(Manager *m, const char *vm_uuid, const TransferUnit *units, size_t n_units,
                    TransferDone done, void *userdata);
 
+/* vmkitd stops: what is under way is waited for, but not as long as usual. */
+void transfer_hurry(Manager *m);
+
 /* Looks closely at the functions (who has them open, what is on the drives), keeps what it finds in each
  * Device, and answers with done(). Takes at most a few seconds: a device that does not answer by then
  * keeps what was known. */

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "binding.h"
 #include "sysfs.h"
 
@@ -212,7 +213,9 @@ int binding_to_vfio(int root_fd, const PciAddress *address, BindingCheck check, 
         if ((r = function_open_or_fail(root_fd, address, &f, error)) < 0 ||
             (r = require_vfio(&f, error)) < 0 ||
             (r = pin_power(&f, error)) < 0 ||
-            (r = set_override(&f, VFIO_DRIVER, error)) < 0)
+            (r = FAULT(BIND_POWER, error)) < 0 ||
+            (r = set_override(&f, VFIO_DRIVER, error)) < 0 ||
+            (r = FAULT(BIND_OVERRIDE, error)) < 0)
                 return r;
 
         if (driver_is(&f, VFIO_DRIVER))
@@ -221,15 +224,21 @@ int binding_to_vfio(int root_fd, const PciAddress *address, BindingCheck check, 
         r = check ? check(userdata, error) : 0;
         if (r >= 0)
                 r = unbind(&f, error);
+        if (r >= 0)
+                r = FAULT(BIND_UNBOUND, error);
         if (r < 0)
                 return r;
 
-        r = probe(&f);
-        if (r < 0 || !driver_is(&f, VFIO_DRIVER))
-                return fail(&f, r, "binding to vfio-pci", error);
+        int k = probe(&f);
+        r = FAULT(BIND_PROBED, error);
+        if (r < 0)
+                return r;
+        if (k < 0 || !driver_is(&f, VFIO_DRIVER))
+                return fail(&f, k, "binding to vfio-pci", error);
 
         /* Once more: vfio-pci sets power/control to "auto" as soon as it has the function. */
-        return pin_power(&f, error);
+        r = pin_power(&f, error);
+        return r < 0 ? r : FAULT(BIND_VERIFIED, error);
 }
 
 /* --- and back --------------------------------------------------------------------------------- */
@@ -263,16 +272,22 @@ static int restore_driver(const Function *f, const DeviceState *original, Error 
          * that has it meanwhile is not disturbed: if it is the wrong one, that is reported. */
         if (driver_is(f, VFIO_DRIVER)) {
                 r = unbind(f, error);
+                if (r >= 0)
+                        r = FAULT(RELEASE_UNBOUND, error);
                 if (r < 0)
                         return r;
         }
 
         r = set_override(f, original->driver_override, error);
+        if (r >= 0)
+                r = FAULT(RELEASE_OVERRIDE, error);
         if (r < 0)
                 return r;
 
-        if (original->driver)
-                return bind_original(f, original->driver, error);
+        if (original->driver) {
+                r = bind_original(f, original->driver, error);
+                return r < 0 ? r : FAULT(RELEASE_BOUND, error);
+        }
         return driver_is(f, NULL) ? 0
                                   : fail(f, 0, "leaving it without a driver, as it was,", error);
 }
@@ -289,6 +304,8 @@ int binding_restore(int root_fd, const PciAddress *address, const DeviceState *o
         /* The power comes back even where the driver does not. */
         r = restore_driver(&f, original, error);
         k = restore_power(&f, original, error);
+        if (r >= 0 && k >= 0)
+                k = FAULT(RELEASE_POWER, error);
         return r < 0 ? r : k;
 }
 
