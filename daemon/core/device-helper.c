@@ -501,10 +501,21 @@ static int put_back(Transaction *t, Function *f, Error *error) {
         return 0;
 }
 
+/* Whoever finds the records after a crash of the undo sees that none of the unit was to stay. */
+static void mark_undoing(Transaction *t) {
+        for (size_t i = 0; i < t->n_functions; i++) {
+                Function *f = &t->functions[i];
+
+                if (f->claim && f->recorded && f->claim->state == CLAIM_BOUND)
+                        (void) claim_set_state(f->claim, CLAIM_RELEASING);
+        }
+}
+
 /* All are tried, the last one first. */
 static int undo_bind(Transaction *t, Error *error) {
         int r = 0;
 
+        mark_undoing(t);
         for (size_t i = t->n_functions; i-- > 0;) {
                 Function *f = &t->functions[i];
                 int k;

@@ -18,7 +18,7 @@
 
 #define AUTOSTART_RECORD "autostart-boot"
 
-static void watch_helper(Manager *m, const Claim *claim);
+static void reconcile_unit(Manager *m, const PciAddress *address);
 
 /* --- claims ----------------------------------------------------------------------------------------------- */
 
@@ -39,6 +39,50 @@ static bool unit_contains(const Manager *m, const PciAddress *requested, const P
         const Device *d = devices_find(m, requested);
 
         return d && device_unit(d, &unit) >= 0 && device_list_contains(&unit, address);
+}
+
+/* The record as it stands once its helper is dead, if it is: what that wrote last was not there to read before. */
+static int read_settled_claim(const Manager *m, const PciAddress *address, Claim **ret) {
+        _cleanup_(claim_freep) Claim *claim = NULL;
+        int r;
+
+        r = claim_read(m->claims_fd, address, &claim);
+        if (r < 0)
+                return r;
+        if (claim->helper > 0 && !claim_helper_is_alive(claim)) {
+                claim = claim_free(claim);
+                r = claim_read(m->claims_fd, address, &claim);
+                if (r < 0)
+                        return r;
+        }
+
+        *ret = TAKE_PTR(claim);
+        return 0;
+}
+
+typedef enum UnitState {
+        UNIT_HELD,    /* all of it, on vfio-pci */
+        UNIT_AT_WORK, /* a helper moves it */
+        UNIT_BROKEN,  /* neither: whoever moved it was cut short */
+} UnitState;
+
+static UnitState unit_state(const Manager *m, const Device *d) {
+        _cleanup_device_list_ DeviceList unit = {};
+        UnitState state = UNIT_HELD;
+
+        if (device_unit(d, &unit) < 0)
+                return UNIT_BROKEN;
+        for (size_t i = 0; i < unit.n; i++) {
+                _cleanup_(claim_freep) Claim *claim = NULL;
+
+                if (read_settled_claim(m, &unit.items[i]->address, &claim) < 0)
+                        state = UNIT_BROKEN;
+                else if (claim_helper_is_alive(claim))
+                        return UNIT_AT_WORK;
+                else if (claim->state != CLAIM_BOUND)
+                        state = UNIT_BROKEN;
+        }
+        return state;
 }
 
 /* A device that waits for its stopped VM on vfio-pci, or that an administrator bound by hand, stays. */
@@ -65,17 +109,35 @@ static void on_released(int r, const Error *error, void *userdata) {
                 log_error("A device left over from before did not come back: %s", error->message);
 }
 
+/* What is recorded of the unit, at once: two helpers for one unit would wait for each other. */
+static size_t keep_leftover(const Manager *m, DeviceList *functions) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < functions->n; i++) {
+                Device *d = devices_find(m, &functions->items[i]->address);
+
+                if (!d || d->lease || d->n_transfers > 0)
+                        continue;
+                device_reload_claim(d);
+                if (d->claim && d->claim->state != CLAIM_QUARANTINED)
+                        functions->items[kept++] = functions->items[i];
+        }
+        return functions->n = kept;
+}
+
 static void release_leftover(Manager *m, Device *d) {
-        PciDevice *functions[] = { d->pci };
-        const TransferUnit unit = {
-                .functions = { .items = functions, .n = 1 },
-                .verb = TRANSFER_RELEASE,
-        };
+        _cleanup_device_list_ DeviceList functions = {};
         int r;
 
+        r = device_unit(d, &functions);
+        if (r >= 0 && keep_leftover(m, &functions) == 0)
+                return;
+
+        const TransferUnit unit = { .functions = functions, .verb = TRANSFER_RELEASE };
         log_notice("Returning %s, which an interrupted operation left behind",
                    PCI_ADDRESS_TEXT(&d->pci->address));
-        r = transfer_start(m, NULL, &unit, 1, on_released, NULL);
+        if (r >= 0)
+                r = transfer_start(m, NULL, &unit, 1, on_released, NULL);
         if (r < 0)
                 log_errno(r, "Could not return it");
 }
@@ -102,7 +164,7 @@ static int on_helper_ended(sd_event_source *source, int fd, uint32_t events, voi
         (void) sd_event_source_set_floating(source, false);
         log_notice("The helper that worked on %s has ended", PCI_ADDRESS_TEXT(&watch.address));
         (void) devices_refresh(watch.manager);
-        reconcile_device(watch.manager, &watch.address);
+        reconcile_unit(watch.manager, &watch.address);
         watch.manager->n_watches--;
         job_records_settle(watch.manager);
         return 0;
@@ -137,12 +199,22 @@ static int watch_begin(Manager *m, const Claim *claim) {
         return 0;
 }
 
-static void watch_helper(Manager *m, const Claim *claim) {
-        int r = watch_begin(m, claim);
+/* Whether it is there to be waited for. */
+static bool watch_helper(Manager *m, const Claim *claim) {
+        int r;
 
-        if (r < 0 && r != -ESRCH)
+        if (!claim_helper_is_alive(claim))
+                return false;
+        r = watch_begin(m, claim);
+        if (r == -ESRCH)
+                return false;
+        if (r < 0)
                 log_errno(r, "The end of the helper at work on %s will not be seen",
                           PCI_ADDRESS_TEXT(&claim->address));
+        else
+                log_warning("A helper (PID %d) still works on %s", (int) claim->helper,
+                            PCI_ADDRESS_TEXT(&claim->address));
+        return true;
 }
 
 static void reconcile_claim(Manager *m, const Claim *claim) {
@@ -159,15 +231,12 @@ static void reconcile_claim(Manager *m, const Claim *claim) {
         }
 
         /* d->claim is NULL also when another device sits there now: not ours to touch. */
-        if (!d->claim || d->lease || claim->state == CLAIM_QUARANTINED)
+        if (!d->claim || d->lease || d->n_transfers > 0 || claim->state == CLAIM_QUARANTINED ||
+            watch_helper(m, claim))
                 return;
-        if (claim_helper_is_alive(claim)) {
-                log_warning("A helper (PID %d) still works on %s", (int) claim->helper,
-                            PCI_ADDRESS_TEXT(&claim->address));
-                watch_helper(m, claim);
-                return;
-        }
-        if (!claim_may_stay(m, claim))
+
+        UnitState state = unit_state(m, d);
+        if (state == UNIT_BROKEN || (state == UNIT_HELD && !claim_may_stay(m, claim)))
                 release_leftover(m, d);
 }
 
@@ -180,8 +249,20 @@ void reconcile_device(Manager *m, const PciAddress *address) {
                 device_reload_claim(d);
                 observer_device_changed(d);
         }
-        if (claim_read(m->claims_fd, address, &claim) >= 0)
+        if (read_settled_claim(m, address, &claim) >= 0)
                 reconcile_claim(m, claim);
+}
+
+static void reconcile_unit(Manager *m, const PciAddress *address) {
+        _cleanup_device_list_ DeviceList unit = {};
+        const Device *d = devices_find(m, address);
+
+        if (!d || device_unit(d, &unit) < 0) {
+                reconcile_device(m, address);
+                return;
+        }
+        for (size_t i = 0; i < unit.n; i++)
+                reconcile_device(m, &unit.items[i]->address);
 }
 
 static void reconcile_claims(Manager *m) {
@@ -199,7 +280,7 @@ static void reconcile_claims(Manager *m) {
         }
 
         for (size_t i = 0; i < claims.n; i++)
-                reconcile_claim(m, claims.items[i]);
+                reconcile_device(m, &claims.items[i]->address);
 }
 
 /* --- files ------------------------------------------------------------------------------------------------ */

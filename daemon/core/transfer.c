@@ -227,10 +227,20 @@ static uint64_t stuck_usec(const Manager *m) {
 
 static int part_recover(Part *part) {
         Manager *m = part->transfer->manager;
-        _cleanup_json_ struct json_object *request =
-                make_request(NULL, part->functions, part->n_functions, NULL);
+        PciAddress functions[part->n_functions];
+        size_t n = 0;
         int r;
 
+        /* What is in quarantine was given up, and stays there. */
+        for (size_t i = 0; i < part->n_functions; i++) {
+                _cleanup_(claim_freep) Claim *claim = NULL;
+
+                if (claim_read(m->claims_fd, &part->functions[i], &claim) >= 0 &&
+                    claim->state != CLAIM_QUARANTINED)
+                        functions[n++] = part->functions[i];
+        }
+
+        _cleanup_json_ struct json_object *request = make_request(NULL, functions, n, NULL);
         log_warning("A helper died at work on %s; another brings it back",
                     PCI_ADDRESS_TEXT(&part->functions[0]));
         part->recovering = true;

@@ -1,0 +1,343 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Everything that can go wrong at every step of every operation: the step fails, the helper is killed, vmkitd is
+killed, or both are. Afterwards vmkitd answers, every device is where it belongs, and the job says what
+happened.
+
+Bindings change in a kernel made of files (mock/kernel.c). libvirt's test driver lives in vmkitd, so when that
+is killed, its VMs are gone, running or not: their devices must be home.
+"""
+
+import collections
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import fixture
+import mocksys
+from fixture import BUILD, GLib, MANAGER, NAME, PREFIX, Refused, wait_until
+
+UNIT = (mocksys.GPU, mocksys.GPU_AUDIO)
+HOME = {mocksys.GPU: 'nouveau', mocksys.GPU_AUDIO: 'snd_hda_intel'}
+ATTRIBUTES = {'driver_override': '(null)', 'd3cold_allowed': '1', 'power/control': 'auto'}
+MOCK_HELPER = f'{BUILD}/tests/bus/vmkit-device'
+
+
+def fault_points():
+    """Name and whether it can be made to fail; none if vmkit was built without."""
+    lines = subprocess.run([MOCK_HELPER, 'faults'], text=True, capture_output=True, check=False).stdout.split('\n')
+    return {words[0]: len(words) > 1 for words in map(str.split, lines) if words}
+
+
+POINTS = fault_points()
+JOB_RUN = [p for p in POINTS if p.startswith('job-run-')]
+JOB_UNDO = [p for p in POINTS if p.startswith('job-undo-')]
+BIND = [p for p in POINTS if p.startswith('bind-')]
+RELEASE = [p for p in POINTS if p.startswith('release-')]
+
+
+def host(root):
+    tree = mocksys.desktop(root)
+    base = 'sys/bus/pci/drivers/vfio-pci'
+    tree.mkdir(base)
+    for address, driver in HOME.items():
+        path = tree.functions[address].path
+        tree.write(f'{path}/mock_native', f'{driver}\n')
+        tree.write(f'{path}/power/control', 'auto\n')
+    return tree
+
+
+def object_path(address):
+    return '/org/vmkit/device/' + address.replace(':', '_').replace('.', '_')
+
+
+class CrashTest(fixture.BusTest):
+    HOST = staticmethod(host)
+
+    @classmethod
+    def setUpClass(cls):
+        helpers = tempfile.mkdtemp(prefix='helpers-')
+        os.symlink(MOCK_HELPER, f'{helpers}/vmkit-device')
+        os.symlink(f'{BUILD}/daemon/vmkit-image', f'{helpers}/vmkit-image')
+        fixture.VMKITD_ENVIRONMENT['VMKIT_HELPER_DIR'] = helpers
+        super().setUpClass()
+        cls.jobs = set()
+
+    # What the machine is like
+
+    def function(self, address, *parts):
+        return self.bus.path('host', self.bus.host.functions[address].path, *parts)
+
+    def driver(self, address):
+        try:
+            return os.path.basename(os.readlink(self.function(address, 'driver')))
+        except FileNotFoundError:
+            return None
+
+    def attribute(self, address, name):
+        with open(self.function(address, name), encoding='ascii') as file:
+            return file.read().strip()
+
+    def claims(self):
+        directory = self.bus.path('state/claims')
+        found = {}
+        for name in os.listdir(directory):
+            if not name.startswith('.'):
+                with open(f'{directory}/{name}', encoding='ascii') as file:
+                    found[name] = json.load(file)
+        return found
+
+    def at_work(self):
+        """Some claim is on its way."""
+        return [c for c in self.claims().values() if c['state'] in ('binding', 'releasing')]
+
+    def where(self):
+        """'home', 'held' or 'quarantined', with nothing in between; the test fails for anything else."""
+        claims = self.claims()
+        states = {claims[a]['state'] for a in UNIT if a in claims}
+        if 'quarantined' in states:
+            for address in UNIT:
+                claim = claims.get(address)
+                if claim and claim['state'] == 'quarantined':
+                    self.assertTrue(claim['reason'])
+                    self.assertEqual(self.root.get(object_path(address), 'Device', 'Health'), 'quarantined')
+            return 'quarantined'
+        if states:
+            self.assertEqual(({a: self.driver(a) for a in UNIT}, states, sorted(claims)),
+                             ({a: 'vfio-pci' for a in UNIT}, {'bound'}, sorted(UNIT)))
+            return 'held'
+        self.assertEqual({a: self.driver(a) for a in UNIT}, HOME)
+        for address in UNIT:
+            self.assertEqual({n: self.attribute(address, n) for n in ATTRIBUTES}, ATTRIBUTES)
+            self.assertEqual(self.root.get(object_path(address), 'Device', 'Health'), 'ready')
+            self.assertEqual(self.root.get(object_path(address), 'Device', 'Driver'), HOME[address])
+        return 'home'
+
+    # Faults
+
+    def arm(self, *lines):
+        with open(self.bus.path('state/faults'), 'w', encoding='ascii') as file:
+            file.write(''.join(f'{line}\n' for line in lines))
+
+    def is_armed(self, line):
+        """The fault was not met. Its number may have gone down."""
+        point, _number, action = line.split()
+        with open(self.bus.path('state/faults'), encoding='ascii') as file:
+            return any(left.split()[::2] == [point, action] for left in file.read().splitlines())
+
+    def alive(self):
+        return self.bus.processes['vmkitd'].poll() is None
+
+    def await_end(self, job):
+        """Until the job has ended or vmkitd has: True, if that was killed, and another is there now."""
+        def ended():
+            if not self.alive():
+                return 'killed'
+            try:
+                return self.root.get(job, 'Job', 'State') != 'running' and 'ended'
+            except Refused as error:
+                if error.code == 'org.freedesktop.DBus.Error.UnknownObject':
+                    raise
+                return None  # it dies at this moment
+        how = wait_until(ended, f'the end of {job} or of vmkitd')
+        if how == 'ended' and self.about_to_die():
+            wait_until(lambda: not self.alive(), 'vmkitd to be killed')
+            how = 'killed'
+        if how == 'killed':
+            self.bus.processes.pop('vmkitd').wait()
+            wait_until(lambda: not self.root.owner(NAME), 'the name to be free')
+            self.bus.start_vmkitd()
+        return how == 'killed'
+
+    def about_to_die(self):
+        """A kill is on its way to vmkitd: it was taken from the file, but is not carried out."""
+        return self.killing is not None and not self.is_armed(self.killing)
+
+    def run_once(self, operation, *lines):
+        """The operation with these faults, of which the first may not be met: then None."""
+        self.arm(*lines)
+        self.killing = next((line for line in lines if line.endswith(('daemon', 'both'))), None)
+        began = GLib.get_real_time()
+        job = operation(self)
+        number = int(job.rsplit('/', 1)[1])
+        self.assertNotIn(number, self.jobs)
+        self.jobs.add(number)
+        killed = self.await_end(job)
+        met = not any(map(self.is_armed, lines))
+        found = self.root.finish(job)
+        wait_until(lambda: not self.at_work(), 'the devices to be where they stay')
+        if killed:
+            self.assertEqual((found['State'], found['Error'][0]), ('failed', PREFIX + 'Interrupted'), found)
+            self.assertTrue(found['Error'][1] and found['Remedy'])
+            self.assertLessEqual(abs(found['StartedAt'] - began), 60e6)
+            self.assertIn(job, self.root.get(MANAGER, 'Manager', 'Jobs'))
+            self.assertEqual(self.records(), [])
+        elif met:
+            self.assertEqual(found['State'], 'failed' if self.must_fail(lines) else found['State'])
+        elif len(lines) == 1:
+            self.assertEqual(found['State'], 'done', found)
+        self.assertEqual(found['State'] == 'failed', bool(found['Error'][0]))
+        return (found, killed) if met else None
+
+    @staticmethod
+    def must_fail(lines):
+        return any(line.endswith(('kill-helper', 'fail')) and not line.startswith(('job-run-after', 'release-'))
+                   for line in lines)
+
+    def records(self):
+        return [n for n in os.listdir(self.bus.path('state/jobs')) if n.isdigit()]
+
+    # Operations
+
+    def vms(self):
+        return {row[0]: row[1] for row in self.root.manager('ListVMs')}
+
+    def gpu_vm(self, **options):
+        return self.root.create('gpu-vm', gpu=[mocksys.GPU], **options)
+
+    def tidy(self):
+        """As it was before the first test, by the service's own means; and those must work."""
+        self.arm()
+        for vm in self.vms().values():
+            self.root.succeed(self.root.vm(vm, 'Destroy', {'force': True}))
+        for address in UNIT:
+            health = self.root.get(object_path(address), 'Device', 'Health')
+            if health == 'quarantined':
+                self.root.succeed(self.root.device(object_path(address), 'ClearQuarantine', {}))
+        if self.claims():
+            self.root.succeed(self.root.device(object_path(mocksys.GPU), 'Release', {}))
+        self.assertEqual(self.where(), 'home')
+        # What libvirt does not list is left alone, and the test driver has forgotten its VMs.
+        for name in os.listdir(self.bus.path('state/vms')):
+            self.assertFalse(os.path.exists(self.bus.path('state/vms', name, 'unfinished')), name)
+            subprocess.run(['rm', '-r', self.bus.path('state/vms', name)], check=True)
+
+    def setUp(self):
+        super().setUp()
+        self.arm()
+        self.killing = None
+
+    def matrix(self, name, operation, points, actions, *, before=None, also=(), places=None):
+        """Each action at each passing of each point. One that is not met ends the row: there is no more."""
+        table = collections.Counter()
+        for point in points:
+            for action in actions:
+                if action == 'fail' and not POINTS[point]:
+                    continue
+                for number in range(1, 12):
+                    line = f'{point} {number} {action}'
+                    with self.subTest(operation=name, fault=line):
+                        if before:
+                            before(self)
+                        result = self.run_once(operation, line, *also)
+                        place = self.where()
+                        self.tidy()
+                    if result is None:
+                        break
+                    if places:
+                        self.assertIn(place, places, line)
+                    table[point, action, place] += 1
+        for (point, action, place), count in table.items():
+            sys.stderr.write(f'  {name:16} {point:20} {action:12} {count:3}  {place}\n')
+        met = {point for point, _action, _place in table}
+        self.assertEqual(met, set(points), 'points that were never passed')
+
+
+def bind(test):
+    return test.root.device(object_path(mocksys.GPU), 'Bind', {})
+
+
+def bound(test):
+    test.root.succeed(bind(test))
+
+
+def release(test):
+    return test.root.device(object_path(mocksys.GPU), 'Release', {})
+
+
+def create(on_stop):
+    def operation(test):
+        return test.root.manager('CreateVM', 'gpu-vm', {'gpu': [mocksys.GPU], 'start': True,
+                                                        'on-stop': on_stop})[1]
+    return operation
+
+
+def created(test):
+    test.gpu_vm(on_stop='hold')
+
+
+def running(on_stop):
+    def operation(test):
+        test.gpu_vm(on_stop=on_stop, start=True)
+    return operation
+
+
+def call(method, options):
+    def operation(test):
+        return test.root.vm(test.vms()['gpu-vm'], method, options)
+    return operation
+
+
+start = call('Start', {})
+stop = call('Stop', {'force': True, 'timeout': fixture.u64(0)})
+destroy = call('Destroy', {'force': True})
+
+ALL = ('fail', 'kill-daemon', 'kill-helper', 'kill-both')
+# At the boundary of a step no helper is there to be killed.
+DAEMON = ('fail', 'kill-daemon')
+
+
+@unittest.skipUnless(POINTS, 'vmkit was built without fault points')
+class ByHand(CrashTest):
+    def test_bind(self):
+        self.matrix('bind', bind, BIND, ALL)
+        self.matrix('bind', bind, JOB_RUN, DAEMON)
+
+    def test_undo_of_bind(self):
+        """The last function is bound and recorded; then all of it is undone, and that is hindered."""
+        points = [p for p in RELEASE if p not in ('release-journaled', 'release-settled')]
+        self.matrix('undo of bind', bind, points, ('fail', 'kill-both', 'kill-helper'),
+                    also=('bind-recorded 2 fail',), places=('home', 'quarantined'))
+
+    def test_release(self):
+        self.matrix('release', release, RELEASE, ALL, before=bound)
+        self.matrix('release', release, JOB_RUN, DAEMON, before=bound)
+
+    def test_helpers_that_die_twice(self):
+        bound(self)
+        self.run_once(release, 'release-unbound 1 kill-helper', 'release-override 1 kill-helper')
+        self.assertEqual(self.where(), 'quarantined')
+        self.tidy()
+
+
+@unittest.skipUnless(POINTS, 'vmkit was built without fault points')
+class OfVms(CrashTest):
+    def test_create(self):
+        self.matrix('create', create('host'), BIND, ('fail', 'kill-both'), places=('home',))
+        self.matrix('create', create('hold'), JOB_RUN, DAEMON, places=('home',))
+
+    def test_undo_of_create(self):
+        for last in (4, 5):
+            self.matrix(f'undo of create {last}', create('hold'), JOB_UNDO, ('kill-daemon',),
+                        also=(f'job-run-after {last} fail',), places=('home',))
+
+    def test_start(self):
+        self.matrix('start', start, BIND, ('kill-helper', 'kill-both'), before=created, places=('home',))
+        self.matrix('start', start, JOB_RUN, DAEMON, before=created, places=('home', 'held'))
+
+    def test_stop(self):
+        self.matrix('stop', stop, RELEASE, ALL, before=running('host'))
+        self.matrix('stop', stop, JOB_RUN, DAEMON, before=running('hold'), places=('home', 'held'))
+
+    def test_destroy(self):
+        self.matrix('destroy', destroy, RELEASE, ('fail', 'kill-both'), before=running('hold'))
+        self.matrix('destroy', destroy, JOB_RUN, DAEMON, before=running('hold'), places=('home', 'held'))
+
+
+if __name__ == '__main__':
+    fixture.main()
