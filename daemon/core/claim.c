@@ -220,6 +220,34 @@ bool claim_helper_is_alive(const Claim *claim) {
                start == claim->helper_start;
 }
 
+/* The kernel's function it sleeps in, which is the driver's own more often than not; "" where that is not to be
+ * known. */
+static void read_wait_channel(pid_t pid, char buffer[128]) {
+        _cleanup_free_ char *channel = NULL;
+        char path[32];
+
+        snprintf(path, sizeof(path), "/proc/%d/wchan", (int) pid);
+        if (read_line_at(AT_FDCWD, path, &channel) < 0 || streq(channel, "0") || !*channel)
+                buffer[0] = '\0';
+        else
+                snprintf(buffer, 128, ", in the kernel's %.64s", channel);
+}
+
+char *claim_describe_helper(const Claim *claim) {
+        const char *driver = claim->original.driver;
+        char channel[128], *text;
+        int r;
+
+        read_wait_channel(claim->helper, channel);
+        if (claim->state == CLAIM_BINDING)
+                r = asprintf(&text, "the driver %s has not let go of it; process %d waits for that%s",
+                             str_na(driver), (int) claim->helper, channel);
+        else
+                r = asprintf(&text, "it has not come back to the driver %s; process %d waits for that%s",
+                             str_na(driver), (int) claim->helper, channel);
+        return r < 0 ? NULL : text;
+}
+
 int boot_id_read(char **ret) {
         return read_line_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", ret);
 }

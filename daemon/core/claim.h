@@ -51,6 +51,8 @@ int claims_read_all(int claims_fd, Claims *ret);
 
 /* Whether the helper that the record names still runs. */
 bool claim_helper_is_alive(const Claim *claim);
+/* What that helper waits for, in words; NULL without memory. */
+char *claim_describe_helper(const Claim *claim);
 int process_start_time(pid_t pid, uint64_t *ret);
 
 int boot_id_read(char **ret);

@@ -83,8 +83,11 @@ void device_reload_claim(Device *d) {
         if (claim->state == CLAIM_QUARANTINED)
                 device_set_health(d, claim->needs_reboot ? HEALTH_NEEDS_REBOOT : HEALTH_QUARANTINED,
                                   claim->reason);
-        else if (d->n_transfers == 0 && claim_helper_is_alive(claim))
-                device_set_health(d, HEALTH_WEDGED, "its driver has not let go since an earlier attempt");
+        else if (d->n_transfers == 0 && claim_helper_is_alive(claim)) {
+                _cleanup_free_ char *detail = claim_describe_helper(claim);
+
+                device_set_health(d, HEALTH_WEDGED, detail ? detail : "its driver has not let go of it");
+        }
         d->claim = TAKE_PTR(claim);
 }
 

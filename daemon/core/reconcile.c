@@ -231,8 +231,10 @@ static void reconcile_claim(Manager *m, const Claim *claim) {
         }
 
         /* d->claim is NULL also when another device sits there now: not ours to touch. */
-        if (!d->claim || d->lease || d->n_transfers > 0 || claim->state == CLAIM_QUARANTINED ||
-            watch_helper(m, claim))
+        if (!d->claim || d->n_transfers > 0 || claim->state == CLAIM_QUARANTINED)
+                return;
+        /* Also where a job still leases it: that job has given up, and ends. */
+        if (watch_helper(m, claim) || d->lease)
                 return;
 
         UnitState state = unit_state(m, d);

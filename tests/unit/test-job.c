@@ -9,11 +9,14 @@
 
 #include <cmocka.h>
 
+#include "core/job-record.h"
 #include "core/manager.h"
 #include "core/observer.h"
+#include "tree.h"
 
 typedef struct Fixture {
         sd_event *event;
+        Tree *state;
         Manager manager;
         Observer observer;
         char trace[256];
@@ -44,6 +47,9 @@ static int setup(void **state) {
         f->observer = (Observer) {
                 .job_added = on_job, .job_removed = on_job, .job_changed = on_job, .job_ended = on_job_ended,
         };
+        f->state = tree_new();
+        tree_mkdir(f->state, "jobs");
+        f->manager.state_fd = f->state->fd;
         f->manager.event = f->event;
         f->manager.observer = &f->observer;
         f->manager.observer_data = f;
@@ -58,6 +64,7 @@ static int teardown(void **state) {
                 job_free(f->manager.jobs[0]);
         free(f->manager.jobs);
         sd_event_unref(f->event);
+        tree_free(f->state);
         free(f);
         return 0;
 }
@@ -228,6 +235,129 @@ static void test_ids_are_never_used_again(void **state) {
         assert_null(manager_find_job(&f->manager, id));
 }
 
+/* --- vmkitd stops ----------------------------------------------------------------------------------------- */
+
+static int interrupt_soon(sd_event_source *source, uint64_t usec, void *userdata) {
+        job_interrupt(userdata);
+        return 0;
+}
+
+static Job *begin_interrupted(Fixture *f, const JobStep *const steps[]) {
+        Job *job = begin(f, steps);
+
+        assert_true(sd_event_add_time_relative(f->event, NULL, CLOCK_MONOTONIC, 20 * USEC_PER_MSEC, 0,
+                                               interrupt_soon, job) >= 0);
+        assert_int_equal(sd_event_loop(f->event), 0);
+        assert_int_equal(f->ended, 1);
+        return job;
+}
+
+/* Nobody has cancelled it. */
+static void test_interrupted_is_not_cancelled(void **state) {
+        Fixture *f = *state;
+        Job *job = begin_interrupted(f, (const JobStep *const[]) { &step_a, &step_waits, &step_a, NULL });
+
+        assert_string_equal(f->trace, "awcA");
+        assert_int_equal(job->state, JOB_FAILED);
+        assert_int_equal(job->error.code, ERROR_INTERRUPTED);
+        assert_string_equal(job->error.message, "vmkitd was stopped during the test (waits)");
+}
+
+/* --- vmkitd is killed ------------------------------------------------------------------------------------- */
+
+static void forget_jobs(Fixture *f) {
+        while (f->manager.n_jobs > 0)
+                job_free(f->manager.jobs[0]);
+        f->manager.last_job_id = 0;
+        f->ended = 0;
+}
+
+static Job *begin_only(Fixture *f, const JobStep *step) {
+        Job *job;
+
+        assert_int_equal(job_new(&f->manager, "test", 1000, &job), 0);
+        assert_int_equal(job_add_steps(job, step, 1), 0);
+        assert_true(job_begin(job) >= 0);
+        assert_true(sd_event_run(f->event, 0) >= 0);
+        return job;
+}
+
+static void test_a_job_that_ended_leaves_its_number(void **state) {
+        Fixture *f = *state;
+        uint64_t id;
+
+        f->manager.last_job_id = 41;
+        id = run(f, (const JobStep *const[]) { &step_a, NULL })->id;
+        forget_jobs(f);
+
+        assert_int_equal(job_records_take_over(&f->manager), 0);
+        assert_int_equal(f->manager.n_jobs, 0);
+        assert_int_equal(f->manager.last_job_id, id);
+}
+
+static void test_a_job_under_way_is_taken_over(void **state) {
+        Fixture *f = *state;
+        Job *job = begin_only(f, &step_waits);
+        uint64_t id = job->id, started_at = job->started_at;
+
+        forget_jobs(f);
+        assert_int_equal(job_records_take_over(&f->manager), 0);
+        assert_int_equal(f->manager.n_jobs, 1);
+        assert_int_equal(f->manager.last_job_id, id);
+
+        job = f->manager.jobs[0];
+        assert_int_equal(job->id, id);
+        assert_string_equal(job->operation, "test");
+        assert_int_equal(job->started_by, 1000);
+        assert_true(job->started_at == started_at);
+        assert_int_equal(job->state, JOB_RUNNING);
+        assert_string_equal(job->phase, "undoing");
+        assert_false(job_is_cancelable(job));
+
+        /* Not before the journal was compared with libvirt, nor while devices are on their way. */
+        job_records_settle(&f->manager);
+        f->manager.reconciled = true;
+        f->manager.n_transfers = 1;
+        job_records_settle(&f->manager);
+        assert_int_equal(job->state, JOB_RUNNING);
+
+        f->manager.n_transfers = 0;
+        job_records_settle(&f->manager);
+        assert_int_equal(job->state, JOB_FAILED);
+        assert_int_equal(job->error.code, ERROR_INTERRUPTED);
+        assert_non_null(strstr(job->error.message, "vmkitd ended during the test (waits)"));
+        assert_int_equal(f->ended, 1);
+
+        /* Told once. */
+        forget_jobs(f);
+        assert_int_equal(job_records_take_over(&f->manager), 0);
+        assert_int_equal(f->manager.n_jobs, 0);
+        assert_int_equal(f->manager.last_job_id, id);
+}
+
+static void test_a_job_that_was_interrupted_is_told_of_again(void **state) {
+        Fixture *f = *state;
+
+        (void) begin_interrupted(f, (const JobStep *const[]) { &step_waits, NULL });
+        forget_jobs(f);
+        assert_int_equal(job_records_take_over(&f->manager), 0);
+        assert_int_equal(f->manager.n_jobs, 1);
+        assert_int_equal(f->manager.jobs[0]->state, JOB_FAILED);
+        assert_string_equal(f->manager.jobs[0]->error.message, "vmkitd was stopped during the test (waits)");
+}
+
+static void test_a_record_that_is_no_record(void **state) {
+        Fixture *f = *state;
+
+        tree_write(f->state, "jobs/7", "%s", "");
+        tree_write(f->state, "jobs/8", "{\"version\": 1, \"operation\": \"bind\", \"device\": \"../x\"}");
+        tree_write(f->state, "jobs/9", "{\"version\": 1, \"operation\": \"start\", \"vm\": \"../../etc\"}");
+        assert_int_equal(job_records_take_over(&f->manager), 0);
+        assert_int_equal(f->manager.n_jobs, 0);
+        assert_int_equal(f->manager.last_job_id, 9);
+        assert_false(tree_exists(f->state, "jobs/7"));
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void) {
@@ -240,6 +370,11 @@ int main(void) {
                 TEST(test_cancel_before_start),
                 TEST(test_cancel_after_end),
                 TEST(test_ids_are_never_used_again),
+                TEST(test_interrupted_is_not_cancelled),
+                TEST(test_a_job_that_ended_leaves_its_number),
+                TEST(test_a_job_under_way_is_taken_over),
+                TEST(test_a_job_that_was_interrupted_is_told_of_again),
+                TEST(test_a_record_that_is_no_record),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
