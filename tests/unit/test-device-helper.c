@@ -182,14 +182,15 @@ static int run_verb(const char *name, const char *vm, Error *error) {
         struct json_object *functions = json_object_new_array();
         _cleanup_(transaction_clear) Transaction t = {};
 
+        const Verb *verb = verb_find(name);
+
         kernel.log[0] = '\0';
         json_add_string(request, "vm", vm);
         json_object_object_add(request, "functions", functions);
         for (size_t i = 0; i < ELEMENTSOF(unit); i++)
                 json_object_array_add(functions, json_object_new_string(unit[i]));
 
-        assert_int_equal(transaction_init(&t, request, error), 0);
-        return verb_find(name)->run(&t, result, error);
+        return run_request(verb, &t, request, result, error);
 }
 
 static void succeed(const char *name, const char *vm) {
@@ -386,6 +387,17 @@ static void test_stays_asleep(void **state) {
         assert_all_quarantined("D3cold", false);
 }
 
+/* Pulled out while a VM had it. */
+static void test_one_is_gone(void **state) {
+        succeed("bind", VM);
+        tree_remove(kernel.tree, PCI AUDIO);
+        succeed("settle", VM);
+        succeed("release", VM);
+        assert_on(CARD, native[0]);
+        assert_no_record(CARD);
+        assert_fails("bind", ERROR_NO_SUCH_DEVICE, AUDIO, "");
+}
+
 /* --- out of quarantine ------------------------------------------------------------------------------------ */
 
 static void test_clear(void **state) {
@@ -527,6 +539,7 @@ int main(void) {
                 TEST(test_driver_does_not_take_it_back),
                 TEST(test_dead_at_home),
                 TEST(test_stays_asleep),
+                TEST(test_one_is_gone),
                 TEST(test_clear),
                 TEST(test_clear_at_home),
                 TEST(test_clear_one_of_two),
