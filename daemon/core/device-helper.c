@@ -405,9 +405,14 @@ static void recover(Transaction *t) {
         }
 }
 
+/* For one that does not answer already, the kernel would wait minutes to see whether a reset brings it back. */
 static int reset_devices(Transaction *t, PciDevice *const *devices, size_t n, Error *error) {
-        int r = reset_functions(ROOT_FD, devices, n, error);
+        int r = 0;
 
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = health_check(ROOT_FD, devices[i], error);
+        if (r >= 0)
+                r = reset_functions(ROOT_FD, devices, n, error);
         for (size_t i = 0; r >= 0 && i < n; i++)
                 r = health_check_powered(ROOT_FD, devices[i], error);
         if (r >= 0)

@@ -360,6 +360,16 @@ static void test_died_while_it_waited(void **state) {
         assert_all_quarantined(AUDIO " does not answer", false);
 }
 
+/* The kernel would wait for it, a minute for each way to reset it. */
+static void test_died_in_the_guest(void **state) {
+        succeed("bind", VM);
+        kill_function(CARD);
+        assert_fails("settle", ERROR_RESET_FAILED, CARD " does not answer", "clear-quarantine");
+        assert_false(was_written("reset"));
+        assert_all_on_vfio();
+        assert_all_quarantined(CARD " does not answer", false);
+}
+
 /* Each is quarantined for what happened to it; the other is home. */
 static void test_driver_does_not_take_it_back(void **state) {
         succeed("bind", VM);
@@ -536,6 +546,7 @@ int main(void) {
                 TEST(test_no_reset_after_taking_back),
                 TEST(test_no_reset_while_it_waits),
                 TEST(test_died_while_it_waited),
+                TEST(test_died_in_the_guest),
                 TEST(test_driver_does_not_take_it_back),
                 TEST(test_dead_at_home),
                 TEST(test_stays_asleep),
