@@ -52,6 +52,7 @@ typedef struct Transaction {
         const char *vm;
         char **allow;
         char *boot_id;
+        bool taking_back;       /* what is gone by now cannot be, and is no reason to leave the rest */
         bool by_hand;           /* resets what waits on vfio-pci too, and leaves it to whose it is */
         bool clearing;          /* a quarantine is to end … */
         bool hopeless;          /* … and cannot be ended */
@@ -97,6 +98,10 @@ static int transaction_find_functions(Transaction *t, char *const *addresses, Er
                         return error_set(error, ERROR_INVALID_ADDRESS, "'%s' is not a PCI address", *s);
 
                 PciDevice *device = inventory_find(t->inventory, &address);
+                if (!device && t->taking_back) {
+                        log_warning("%s is gone", *s);
+                        continue;
+                }
                 if (!device)
                         return error_set(error, ERROR_NO_SUCH_DEVICE, "There is no device at %s", *s);
 
@@ -401,9 +406,14 @@ static void recover(Transaction *t) {
         }
 }
 
+/* For one that does not answer already, the kernel would wait minutes to see whether a reset brings it back. */
 static int reset_devices(Transaction *t, PciDevice *const *devices, size_t n, Error *error) {
-        int r = reset_functions(ROOT_FD, devices, n, error);
+        int r = 0;
 
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = health_check(ROOT_FD, devices[i], error);
+        if (r >= 0)
+                r = reset_functions(ROOT_FD, devices, n, error);
         for (size_t i = 0; r >= 0 && i < n; i++)
                 r = health_check_powered(ROOT_FD, devices[i], error);
         if (r >= 0)
@@ -653,7 +663,7 @@ static int take_back(Transaction *t, ClaimState state, Error *error) {
                 r = FAULT(RELEASE_SETTLED, error);
         if (r >= 0)
                 r = reset_taken_back(t, error);
-        if (r < 0 && t->functions[0].illness)
+        if (r < 0 && t->n_functions > 0 && t->functions[0].illness)
                 quarantine_all(t);
         else if (r < 0)
                 mark_bound(t);
@@ -736,6 +746,15 @@ static const Verb *verb_find(const char *name) {
         return NULL;
 }
 
+static int run_request(const Verb *verb, Transaction *t, struct json_object *request,
+                       struct json_object *result, Error *error) {
+        int r;
+
+        t->taking_back = verb->run == verb_release || verb->run == verb_settle;
+        r = transaction_init(t, request, error);
+        return r < 0 ? r : verb->run(t, result, error);
+}
+
 static int run(const Verb *verb, struct json_object *result, Error *error) {
         _cleanup_json_ struct json_object *request = NULL;
         _cleanup_(transaction_clear) Transaction t = {};
@@ -744,11 +763,7 @@ static int run(const Verb *verb, struct json_object *result, Error *error) {
         r = child_read_request(&request);
         if (r < 0)
                 return error_set_errno(error, r, "Could not read the request");
-
-        r = transaction_init(&t, request, error);
-        if (r < 0)
-                return r;
-        return verb->run(&t, result, error);
+        return run_request(verb, &t, request, result, error);
 }
 
 int main(int argc, char *argv[]) {

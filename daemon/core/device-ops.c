@@ -38,8 +38,13 @@ static int check_not_taken(const Device *d, Error *error) {
         return r;
 }
 
+/* A helper that ended before its time left a unit half-way, which nobody else would look after. */
 static void on_moved(int r, const Error *error, void *userdata) {
-        job_step_done(userdata, r, error);
+        Job *job = userdata;
+
+        if (r < 0 && error->code != ERROR_WEDGED)
+                reconcile_device(job->manager, &job->device);
+        job_step_done(job, r, error);
 }
 
 /* Judged again: between the call and the first step a VM may have been started. */

@@ -218,6 +218,36 @@ static int all_overridable_codes(char ***ret) {
         return 0;
 }
 
+static bool is_in_units(const TransferUnit *units, size_t n, const Device *d) {
+        for (size_t i = 0; i < n; i++)
+                if (device_list_contains(&units[i].functions, &d->pci->address))
+                        return true;
+        return false;
+}
+
+/* What moves together depends on the host, which may be another since the unit was taken: its methods of reset
+ * may be others, or a function may have come or gone. What the VM has beside its units goes back too. */
+static int strays_of(const Vm *vm, const TransferUnit *units, size_t n, TransferUnit *ret) {
+        size_t n_devices = devices_count(vm->manager);
+
+        ret->verb = TRANSFER_RELEASE;
+        ret->functions.items = calloc(n_devices + 1, sizeof(PciDevice *));
+        if (!ret->functions.items)
+                return -ENOMEM;
+
+        for (size_t i = 0; i < n_devices; i++) {
+                const Device *d = vm->manager->devices.items[i];
+
+                if (d->lease == vm && d->claim && d->health == HEALTH_READY && !is_in_units(units, n, d))
+                        ret->functions.items[ret->functions.n++] = d->pci;
+        }
+        return ret->functions.n > 0;
+}
+
+static TransferVerb choose_bind(const Vm *vm, const VmDevice *device) {
+        return TRANSFER_BIND;
+}
+
 static int move_units(Job *job, ChooseVerb choose, TransferDone done) {
         Vm *vm = job->vm;
         _cleanup_strv_ char **allow = NULL;
@@ -228,7 +258,7 @@ static int move_units(Job *job, ChooseVerb choose, TransferDone done) {
         if (r < 0)
                 return r;
 
-        TransferUnit *units = calloc(vm->spec->n_devices + 1, sizeof(TransferUnit));
+        TransferUnit *units = calloc(vm->spec->n_devices + 2, sizeof(TransferUnit));
         if (!units)
                 return -ENOMEM;
 
@@ -238,16 +268,19 @@ static int move_units(Job *job, ChooseVerb choose, TransferDone done) {
                 r = unit_of(vm, vm_requested_device(vm->spec, &vm->spec->devices[i]), choose, &units[n]);
                 if (r > 0)
                         units[n++].allow = allow;
+                else
+                        device_list_clear(&units[n].functions);
+        }
+        if (r >= 0 && choose != choose_bind) {
+                r = strays_of(vm, units, n, &units[n]);
+                if (r > 0)
+                        n++;
         }
 
         if (r >= 0)
                 r = transfer_start(vm->manager, vm->spec->uuid, units, n, done, job);
-        units_clear(units, n);
+        units_clear(units, vm->spec->n_devices + 2);
         return r < 0 ? r : STEP_ASYNC;
-}
-
-static TransferVerb choose_bind(const Vm *vm, const VmDevice *device) {
-        return TRANSFER_BIND;
 }
 
 static TransferVerb choose_on_stop(const Vm *vm, const VmDevice *device) {
@@ -258,10 +291,15 @@ static TransferVerb choose_release(const Vm *vm, const VmDevice *device) {
         return TRANSFER_RELEASE;
 }
 
+/* These come after the wait for QEMU, and concern only the device that failed. */
+static bool qemu_has_let_go(const Error *error) {
+        return error->code == ERROR_RESET_FAILED || error->code == ERROR_BIND_FAILED;
+}
+
 static void on_returned(int r, const Error *error, void *userdata) {
         Job *job = userdata;
 
-        end_leases(job->vm, r >= 0);
+        end_leases(job->vm, r >= 0 || qemu_has_let_go(error));
         job_step_done(job, r, error);
 }
 

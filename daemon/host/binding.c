@@ -262,6 +262,12 @@ static int bind_original(const Function *f, const char *driver, Error *error) {
         return 0;
 }
 
+/* An override that names another driver than the one it was on would keep that from taking it back. Until it
+ * has, the override names itself. */
+static const char *override_for_binding(const DeviceState *original) {
+        return original->driver && original->driver_override ? original->driver : original->driver_override;
+}
+
 static int restore_driver(const Function *f, const DeviceState *original, Error *error) {
         int r;
 
@@ -278,7 +284,7 @@ static int restore_driver(const Function *f, const DeviceState *original, Error 
                         return r;
         }
 
-        r = set_override(f, original->driver_override, error);
+        r = set_override(f, override_for_binding(original), error);
         if (r >= 0)
                 r = FAULT(RELEASE_OVERRIDE, error);
         if (r < 0)
@@ -286,6 +292,10 @@ static int restore_driver(const Function *f, const DeviceState *original, Error 
 
         if (original->driver) {
                 r = bind_original(f, original->driver, error);
+                if (!streq_ptr(override_for_binding(original), original->driver_override)) {
+                        int k = set_override(f, original->driver_override, error);
+                        r = r < 0 ? r : k;
+                }
                 return r < 0 ? r : FAULT(RELEASE_BOUND, error);
         }
         return driver_is(f, NULL) ? 0

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The life of a VM on libvirt's test driver, its jobs, signals and limits."""
 
+import json
+import os
 import tempfile
 
 import fixture
@@ -362,6 +364,91 @@ MaxImageBytes=4M
     def test_root_has_none(self):
         for name in ('one', 'two', 'three'):
             self.root.create(name, cpus=u32(8))
+
+
+class ByHand(LifecycleTest):
+    """Bind, Release, Reset and ClearQuarantine, as far as a tree of files goes: what is refused, and why."""
+
+    def test_reset_of_what_is_in_use(self):
+        for address, code, words in ((mocksys.NVME_DATA, 'DeviceInUse', '/srv/films'),
+                                     (mocksys.NVME_ROOT, 'DeviceInUse', mocksys.NVME_ROOT),
+                                     (mocksys.NETWORK, 'DeviceInUse', 'eno1'),
+                                     (mocksys.IGPU, 'DeviceInUse', 'boot-display'),
+                                     (mocksys.PORT, 'NotSupported', mocksys.PORT)):
+            with self.subTest(address):
+                error = self.refused(code, self.root.device, path(address), 'Reset', {})
+                self.assertIn(words, error.message)
+
+    def test_what_is_not_held(self):
+        self.assertIn('not held', self.refused('WrongState', self.root.device, path(mocksys.NVME_FREE),
+                                               'Release', {}).message)
+        self.assertIn('not quarantined', self.refused('WrongState', self.root.device,
+                                                      path(mocksys.NVME_FREE), 'ClearQuarantine',
+                                                      {}).message)
+
+    def test_bind_in_use(self):
+        self.assertIn('/srv/films', self.refused('DeviceInUse', self.root.device, path(mocksys.NVME_DATA),
+                                                 'Bind', {'allow': ['has-data']}).message)
+
+
+class Quarantine(LifecycleTest):
+    """A record of a device that failed, as the helper writes it."""
+
+    def claim(self, **changes):
+        with open('/proc/sys/kernel/random/boot_id', encoding='ascii') as file:
+            boot_id = file.read().strip()
+        with open(self.record(), 'w', encoding='ascii') as file:
+            json.dump({'version': 1, 'address': mocksys.NVME_FREE, 'vendor_id': 0x144d,
+                       'device_id': 0xa808, 'vm': None, 'boot_id': boot_id, 'state': 'quarantined',
+                       'driver': 'nvme', 'driver_override': None, 'power_control': 'on',
+                       'd3cold_allowed': '1', 'reset_method': 'flr bus',
+                       'reason': 'it did not come through its reset', 'needs_reboot': False,
+                       'helper': 0, 'helper_start': 0, **changes}, file)
+        self.bus.restart_vmkitd()
+        self.addCleanup(self.forget)
+
+    def record(self):
+        return self.bus.path('state', 'claims', mocksys.NVME_FREE)
+
+    def forget(self):
+        if os.path.exists(self.record()):
+            os.unlink(self.record())
+        self.bus.restart_vmkitd()
+
+    def free(self):
+        return self.alice.get_all(path(mocksys.NVME_FREE), 'Device')
+
+    def test_it_is_given_to_nobody(self):
+        self.claim()
+        device = self.free()
+        self.assertEqual((device['Health'], device['HealthDetail'], device['Available'], device['Driver']),
+                         ('quarantined', 'it did not come through its reset', False, 'nvme'))
+        self.assertEqual([code for code, _ in device['InUse']], ['quarantined'])
+        error = self.refused('Quarantined', self.alice.manager, 'CreateVM', 'x', {'nvme': [mocksys.NVME_FREE]})
+        self.assertIn('did not come through its reset', error.message)
+        for method in ('Bind', 'Release', 'Reset'):
+            self.refused('Quarantined', self.root.device, path(mocksys.NVME_FREE), method, {})
+        chosen, _ = self.alice.manager('FindDevice', 'nvme', {})
+        self.assertEqual(chosen, path(mocksys.NVME_FREE_2))
+
+    def test_it_lasts_until_it_is_proven_well(self):
+        """Nothing is ever bound in a tree of files, so the quarantine cannot end."""
+        self.claim()
+        job = self.root.finish(self.root.device(path(mocksys.NVME_FREE), 'ClearQuarantine', {}))
+        self.assertEqual(job['Error'][0], fixture.PREFIX + 'BindFailed')
+        self.assertIn(self.free()['Health'], ('quarantined', 'needs-reboot'))
+        self.refused('Quarantined', self.root.device, path(mocksys.NVME_FREE), 'Bind', {})
+
+    def test_needs_reboot(self):
+        self.claim(needs_reboot=True)
+        device = self.free()
+        self.assertEqual((device['Health'], device['Available']), ('needs-reboot', False))
+        self.assertIn('switched off and on', device['InUse'][0][1])
+
+    def test_a_new_boot_ends_it(self):
+        self.claim(boot_id='11111111-2222-3333-4444-555555555555')
+        self.assertEqual((self.free()['Health'], self.free()['Available']), ('ready', True))
+        self.assertFalse(os.path.exists(self.record()))
 
 
 class Restart(LifecycleTest):

@@ -92,7 +92,10 @@ static int act(const char *path, const char *value) {
         else {
                 char driver[64];
                 assert_int_equal(sscanf(path, "sys/bus/pci/drivers/%63[^/]/bind", driver), 1);
-                if (kernel.bind_by_name_refused)
+                _cleanup_free_ char *override = tree_read(kernel.tree, DEVICE "driver_override");
+                override[strcspn(override, "\n")] = '\0';
+                bool other = *override && !streq(override, "(null)") && !streq(override, driver);
+                if (kernel.bind_by_name_refused || other)
                         return -ENODEV;
                 bind(driver);
         }
@@ -284,6 +287,20 @@ static void test_override_of_before(void **state) {
         assert_driver("nvme");
 }
 
+/* Prepared for another driver, which it had not been bound to yet. */
+static void test_override_of_another_driver(void **state) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        _cleanup_device_state_ DeviceState original = {};
+
+        tree_write(kernel.tree, DEVICE "driver_override", "vfio-pci\n");
+        take(&original);
+        assert_string_equal(original.driver, "nvme");
+        assert_string_equal(original.driver_override, "vfio-pci");
+        assert_int_equal(binding_restore(kernel.tree->fd, &address, &original, &error), 0);
+        assert_driver("nvme");
+        assert_attribute("driver_override", "vfio-pci");
+}
+
 static void test_override_reads_empty(void **state) {
         _cleanup_error_ Error error = ERROR_INIT;
         _cleanup_device_state_ DeviceState original = {};
@@ -425,6 +442,7 @@ int main(void) {
                 binding_test(test_probe_lies),      binding_test(test_restore_by_probe),
                 binding_test(test_restore_fails),   binding_test(test_restore_elsewhere),
                 binding_test(test_no_power_attributes), binding_test(test_gone),
+                binding_test(test_override_of_another_driver),
                 binding_test(test_power_lies),      binding_test(test_wait_idle),
                 binding_test(test_check),
         };

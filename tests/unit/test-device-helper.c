@@ -1,0 +1,570 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The transactions of the device helper, step by step in this process, against a kernel of the test's own: a
+ * card of two functions that share an IOMMU group, in a tree of files in which writes to sysfs have the effect
+ * that the kernel would give them. What counts is where the functions and their records are afterwards. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+
+#include "base/io.h"
+#include "tree.h"
+
+#define main helper_main
+int helper_main(int argc, char *argv[]);
+#include "core/device-helper.c"
+#undef main
+
+#define CARD "0000:03:00.0"
+#define AUDIO "0000:03:00.1"
+#define PCI "sys/bus/pci/devices/"
+#define VM "41e1d301-60ba-482f-95ac-c60ad74578a5"
+
+static const char *const unit[] = { CARD, AUDIO };
+static const char *const native[] = { "bochs-drm", "snd_hda_intel" };
+
+static struct Kernel {
+        Tree *tree;
+        char log[4096];            /* "card:reset audio:bind …" */
+        const char *reset_fails;   /* the function whose reset fails */
+        const char *reset_kills;   /* the function that is dead after its reset */
+        const char *driver_fails;  /* the driver that binds nothing any more */
+        const char *driver_kills;  /* the driver whose device is dead afterwards */
+} kernel;
+
+/* --- the kernel ------------------------------------------------------------------------------------------- */
+
+static char *driver_of(const char *address) {
+        char path[128], *driver = NULL;
+
+        snprintf(path, sizeof(path), PCI "%s/driver", address);
+        return read_link_name_at(kernel.tree->fd, path, &driver) >= 0 ? driver : NULL;
+}
+
+static char *attribute_of(const char *address, const char *name) {
+        char path[128], *value;
+
+        snprintf(path, sizeof(path), PCI "%s/%s", address, name);
+        value = tree_read(kernel.tree, path);
+        assert_non_null(value);
+        value[strcspn(value, "\n")] = '\0';
+        return value;
+}
+
+static void set_attribute(const char *address, const char *name, const char *value) {
+        char path[128];
+
+        snprintf(path, sizeof(path), PCI "%s/%s", address, name);
+        tree_write(kernel.tree, path, "%s\n", value);
+}
+
+static void kill_function(const char *address) {
+        char path[128];
+        unsigned char ones[64];
+
+        memset(ones, 0xff, sizeof(ones));
+        snprintf(path, sizeof(path), PCI "%s/config", address);
+        tree_write_bytes(kernel.tree, path, ones, sizeof(ones));
+}
+
+static int take(const char *address, const char *driver) {
+        _cleanup_free_ char *now = driver_of(address);
+
+        if (now || streq_ptr(driver, kernel.driver_fails))
+                return -ENODEV;
+        tree_set_driver(kernel.tree, address, driver);
+        if (streq_ptr(driver, kernel.driver_kills))
+                kill_function(address);
+        if (streq(driver, VFIO_DRIVER))
+                set_attribute(address, "power/control", "auto");
+        return 0;
+}
+
+static int probe(const char *address) {
+        _cleanup_free_ char *override = attribute_of(address, "driver_override");
+        bool none = streq(override, "(null)");
+
+        (void) take(address, none ? native[streq(address, AUDIO)] : override);
+        return 0;
+}
+
+static int reset(const char *address) {
+        if (streq_ptr(address, kernel.reset_kills))
+                kill_function(address);
+        return streq_ptr(address, kernel.reset_fails) ? -ENOTTY : 0;
+}
+
+static int write_to_function(const char *address, const char *name, const char *value) {
+        if (streq(name, "reset"))
+                return reset(address);
+        if (streq(name, "driver/unbind")) {
+                _cleanup_free_ char *now = driver_of(address);
+
+                if (!now)
+                        return -ENOENT;
+                tree_set_driver(kernel.tree, address, NULL);
+                return 0;
+        }
+        set_attribute(address, name, streq(value, "\n") ? "(null)" : value);
+        return 0;
+}
+
+static void note(const char *address, const char *what) {
+        size_t n = strlen(kernel.log);
+
+        snprintf(kernel.log + n, sizeof(kernel.log) - n, "%s:%s ", streq(address, CARD) ? "card" : "audio", what);
+}
+
+int __wrap_write_attribute_at(int dir_fd, const char *path, const char *value);
+
+int __wrap_write_attribute_at(int dir_fd, const char *path, const char *value) {
+        char directory[4096], name[64], link[64], driver[64];
+
+        if (sscanf(path, "sys/bus/pci/drivers/%63[^/]/bind", driver) == 1) {
+                note(value, driver);
+                return take(value, driver);
+        }
+        if (streq(path, "sys/bus/pci/drivers_probe")) {
+                note(value, "probe");
+                return probe(value);
+        }
+        if (sscanf(path, PCI "%12[^/]/%63s", directory, name) == 2) {
+                note(directory, name);
+                return write_to_function(directory, name, value);
+        }
+
+        /* Relative to the directory of the function itself. */
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", dir_fd);
+        ssize_t n = readlink(link, directory, sizeof(directory) - 1);
+        assert_true(n > 0);
+        directory[n] = '\0';
+        note(strrchr(directory, '/') + 1, path);
+        return write_to_function(strrchr(directory, '/') + 1, path, value);
+}
+
+static int setup(void **state) {
+        kernel = (struct Kernel) { .tree = tree_new() };
+
+        tree_add_driver(kernel.tree, VFIO_DRIVER);
+        for (size_t i = 0; i < ELEMENTSOF(unit); i++)
+                free(tree_add_function(kernel.tree, &(TreeFunction) { .below = "pci0000:00/0000:00:13.0",
+                                                                     .address = unit[i],
+                                                                     .vendor = 0x1234,
+                                                                     .device = 0x1111 + (unsigned) i,
+                                                                     .class = i == 0 ? 0x038000 : 0x040300,
+                                                                     .driver = native[i],
+                                                                     .group = 11,
+                                                                     .reset_method = "flr" }));
+        tree_mkdir(kernel.tree, "claims");
+
+        _cleanup_close_ int claims_fd = open_dir_at(kernel.tree->fd, "claims");
+        assert_int_equal(dup2(kernel.tree->fd, ROOT_FD), ROOT_FD);
+        assert_int_equal(dup2(claims_fd, CLAIMS_FD), CLAIMS_FD);
+        return 0;
+}
+
+static int teardown(void **state) {
+        tree_free(kernel.tree);
+        return 0;
+}
+
+/* --- helpers ---------------------------------------------------------------------------------------------- */
+
+static int run_verb(const char *name, const char *vm, Error *error) {
+        _cleanup_json_ struct json_object *request = json_object_new_object(),
+                                          *result = json_object_new_object();
+        struct json_object *functions = json_object_new_array();
+        _cleanup_(transaction_clear) Transaction t = {};
+
+        const Verb *verb = verb_find(name);
+
+        kernel.log[0] = '\0';
+        json_add_string(request, "vm", vm);
+        json_object_object_add(request, "functions", functions);
+        for (size_t i = 0; i < ELEMENTSOF(unit); i++)
+                json_object_array_add(functions, json_object_new_string(unit[i]));
+
+        return run_request(verb, &t, request, result, error);
+}
+
+static void succeed(const char *name, const char *vm) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r = run_verb(name, vm, &error);
+
+        if (r < 0)
+                fail_msg("%s: %s", name, error.message);
+}
+
+#define assert_fails(name, error_code, words, remedy)                                                     \
+        ({                                                                                                \
+                _cleanup_error_ Error error = ERROR_INIT;                                                 \
+                assert_true(run_verb(name, VM, &error) < 0);                                              \
+                assert_int_equal(error.code, error_code);                                                 \
+                assert_non_null(strstr(error.message, words));                                            \
+                assert_non_null(strstr(error_remedy(&error), remedy));                                    \
+        })
+
+static void assert_on(const char *address, const char *driver) {
+        _cleanup_free_ char *now = driver_of(address);
+
+        assert_string_equal(str_na(now), driver);
+}
+
+static void assert_attribute(const char *address, const char *name, const char *expected) {
+        _cleanup_free_ char *value = attribute_of(address, name);
+
+        assert_string_equal(value, expected);
+}
+
+static Claim *record_of(const char *address) {
+        PciAddress parsed;
+        Claim *claim = NULL;
+
+        assert_int_equal(pci_address_parse(address, &parsed), 0);
+        int r = claim_read(CLAIMS_FD, &parsed, &claim);
+        assert_true(r >= 0 || r == -ENOENT);
+        return claim;
+}
+
+static void assert_no_record(const char *address) {
+        _cleanup_(claim_freep) Claim *claim = record_of(address);
+
+        assert_null(claim);
+}
+
+static void assert_home(void) {
+        for (size_t i = 0; i < ELEMENTSOF(unit); i++) {
+                assert_on(unit[i], native[i]);
+                assert_attribute(unit[i], "driver_override", "(null)");
+                assert_attribute(unit[i], "power/control", "auto");
+                assert_attribute(unit[i], "d3cold_allowed", "1");
+        }
+}
+
+static void assert_held(const char *vm) {
+        for (size_t i = 0; i < ELEMENTSOF(unit); i++) {
+                _cleanup_(claim_freep) Claim *claim = record_of(unit[i]);
+
+                assert_on(unit[i], VFIO_DRIVER);
+                assert_attribute(unit[i], "power/control", "on");
+                assert_attribute(unit[i], "d3cold_allowed", "0");
+                assert_non_null(claim);
+                assert_int_equal(claim->state, CLAIM_BOUND);
+                assert_int_equal(claim->helper, 0);
+                assert_true(streq_ptr(claim->vm, vm));
+                assert_string_equal(claim->original.driver, native[i]);
+        }
+}
+
+static void assert_quarantined(const char *address, const char *words, bool needs_reboot) {
+        _cleanup_(claim_freep) Claim *claim = record_of(address);
+
+        assert_non_null(claim);
+        assert_int_equal(claim->state, CLAIM_QUARANTINED);
+        assert_non_null(strstr(str_na(claim->reason), words));
+        assert_int_equal(claim->needs_reboot, needs_reboot);
+        assert_int_equal(claim->helper, 0);
+}
+
+static void assert_all_quarantined(const char *words, bool needs_reboot) {
+        for (size_t i = 0; i < ELEMENTSOF(unit); i++)
+                assert_quarantined(unit[i], words, needs_reboot);
+}
+
+static void assert_all_on_vfio(void) {
+        for (size_t i = 0; i < ELEMENTSOF(unit); i++)
+                assert_on(unit[i], VFIO_DRIVER);
+}
+
+static bool was_written(const char *what) {
+        return strstr(kernel.log, what);
+}
+
+/* --- giving and taking back ------------------------------------------------------------------------------- */
+
+static void test_there_and_back(void **state) {
+        succeed("bind", VM);
+        assert_held(VM);
+        assert_true(was_written("card:reset") && was_written("audio:reset"));
+
+        /* It waited on vfio-pci since it was reset. */
+        succeed("settle", VM);
+        assert_true(was_written("card:reset") && was_written("audio:reset"));
+        assert_held(VM);
+        succeed("bind", VM);
+        assert_false(was_written("reset"));
+        assert_held(VM);
+
+        succeed("release", VM);
+        assert_true(was_written("card:reset") && was_written("audio:reset"));
+        assert_home();
+        assert_no_record(CARD);
+        assert_no_record(AUDIO);
+}
+
+/* The host has it again, but no VM will get it. */
+static void test_no_reset_before_handing_out(void **state) {
+        kernel.reset_fails = AUDIO;
+        assert_fails("bind", ERROR_RESET_FAILED, AUDIO " did not come through", "clear-quarantine " CARD);
+        assert_home();
+        assert_all_quarantined(AUDIO " did not come through", false);
+
+        kernel.reset_fails = NULL;
+        assert_fails("bind", ERROR_QUARANTINED, CARD " is quarantined", "clear-quarantine");
+        assert_string_equal(kernel.log, "");
+        assert_all_quarantined(AUDIO " did not come through", false);
+}
+
+static void test_dead_after_reset(void **state) {
+        kernel.reset_kills = CARD;
+        assert_fails("bind", ERROR_RESET_FAILED, CARD " does not answer", "clear-quarantine");
+        assert_quarantined(CARD, "does not answer", false);
+        assert_on(CARD, native[0]);
+        assert_on(AUDIO, native[1]);
+}
+
+/* What a guest had and could not be reset is no driver's of the host. */
+static void test_no_reset_after_taking_back(void **state) {
+        succeed("bind", VM);
+        kernel.reset_fails = CARD;
+        assert_fails("release", ERROR_RESET_FAILED, CARD, "clear-quarantine");
+        assert_all_on_vfio();
+        assert_all_quarantined(CARD " did not come through", false);
+
+        kernel.reset_fails = NULL;
+        assert_fails("release", ERROR_QUARANTINED, "is quarantined", "clear-quarantine");
+        assert_string_equal(kernel.log, "");
+        assert_all_quarantined(CARD " did not come through", false);
+}
+
+static void test_no_reset_while_it_waits(void **state) {
+        succeed("bind", VM);
+        kernel.reset_fails = CARD;
+        assert_fails("settle", ERROR_RESET_FAILED, CARD, "clear-quarantine");
+        assert_all_on_vfio();
+        assert_all_quarantined(CARD, false);
+}
+
+static void test_died_while_it_waited(void **state) {
+        succeed("bind", VM);
+        succeed("settle", VM);
+        kill_function(AUDIO);
+        assert_fails("bind", ERROR_RESET_FAILED, AUDIO " does not answer", "clear-quarantine");
+        assert_all_on_vfio();
+        assert_all_quarantined(AUDIO " does not answer", false);
+}
+
+/* The kernel would wait for it, a minute for each way to reset it. */
+static void test_died_in_the_guest(void **state) {
+        succeed("bind", VM);
+        kill_function(CARD);
+        assert_fails("settle", ERROR_RESET_FAILED, CARD " does not answer", "clear-quarantine");
+        assert_false(was_written("reset"));
+        assert_all_on_vfio();
+        assert_all_quarantined(CARD " does not answer", false);
+}
+
+/* Each is quarantined for what happened to it; the other is home. */
+static void test_driver_does_not_take_it_back(void **state) {
+        succeed("bind", VM);
+        kernel.driver_fails = native[1];
+        assert_fails("release", ERROR_BIND_FAILED, "binding back to snd_hda_intel", "");
+        assert_on(CARD, native[0]);
+        assert_no_record(CARD);
+        assert_quarantined(AUDIO, "binding back to snd_hda_intel", false);
+}
+
+static void test_dead_at_home(void **state) {
+        succeed("bind", VM);
+        kernel.driver_kills = native[1];
+        assert_fails("release", ERROR_RESET_FAILED, AUDIO " does not answer", "");
+        assert_quarantined(AUDIO, "does not answer", false);
+        assert_on(AUDIO, native[1]);
+        assert_on(CARD, native[0]);
+        assert_no_record(CARD);
+}
+
+static void test_stays_asleep(void **state) {
+        set_attribute(CARD, "power_state", "D3cold");
+        assert_fails("bind", ERROR_RESET_FAILED, "power state D3cold", "clear-quarantine");
+        assert_home();
+        assert_all_quarantined("D3cold", false);
+}
+
+/* Pulled out while a VM had it. */
+static void test_one_is_gone(void **state) {
+        succeed("bind", VM);
+        tree_remove(kernel.tree, PCI AUDIO);
+        succeed("settle", VM);
+        succeed("release", VM);
+        assert_on(CARD, native[0]);
+        assert_no_record(CARD);
+        assert_fails("bind", ERROR_NO_SUCH_DEVICE, AUDIO, "");
+}
+
+/* --- out of quarantine ------------------------------------------------------------------------------------ */
+
+static void test_clear(void **state) {
+        succeed("bind", VM);
+        kernel.reset_fails = CARD;
+        assert_fails("release", ERROR_RESET_FAILED, CARD, "");
+
+        assert_fails("clear", ERROR_RESET_FAILED, CARD, "switch it off and on");
+        assert_all_on_vfio();
+        assert_all_quarantined(CARD, true);
+
+        kernel.reset_fails = NULL;
+        succeed("clear", NULL);
+        assert_true(was_written("card:reset") && was_written("audio:reset"));
+        assert_home();
+        assert_no_record(CARD);
+        assert_no_record(AUDIO);
+}
+
+static void test_clear_at_home(void **state) {
+        kernel.reset_fails = CARD;
+        assert_fails("bind", ERROR_RESET_FAILED, CARD, "");
+        assert_fails("clear", ERROR_RESET_FAILED, CARD, "switch it off and on");
+        assert_home();
+        assert_all_quarantined(CARD, true);
+
+        kernel.reset_fails = NULL;
+        succeed("clear", NULL);
+        assert_home();
+        assert_no_record(CARD);
+        assert_no_record(AUDIO);
+}
+
+/* The other function went home, and is reset with it all the same. */
+static void test_clear_one_of_two(void **state) {
+        succeed("bind", VM);
+        kernel.driver_fails = native[1];
+        assert_fails("release", ERROR_BIND_FAILED, "snd_hda_intel", "");
+        assert_fails("clear", ERROR_BIND_FAILED, "snd_hda_intel", "");
+        assert_on(CARD, native[0]);
+        assert_no_record(CARD);
+        assert_quarantined(AUDIO, "snd_hda_intel", true);
+
+        kernel.driver_fails = NULL;
+        succeed("clear", NULL);
+        assert_home();
+        assert_no_record(CARD);
+        assert_no_record(AUDIO);
+}
+
+/* Nothing is cleared that could not even be tried. */
+static void test_clear_cannot_begin(void **state) {
+        kernel.reset_fails = CARD;
+        assert_fails("bind", ERROR_RESET_FAILED, CARD, "");
+        kernel.reset_fails = NULL;
+        kernel.driver_fails = VFIO_DRIVER;
+        assert_fails("clear", ERROR_BIND_FAILED, "vfio-pci", "");
+        assert_home();
+        assert_all_quarantined(CARD " did not come through", false);
+}
+
+static void test_clear_unreadable_record(void **state) {
+        tree_write(kernel.tree, "claims/" CARD, "{");
+        succeed("clear", NULL);
+        assert_home();
+        assert_no_record(CARD);
+
+        /* What it was on is not known to anybody. */
+        succeed("bind", VM);
+        tree_write(kernel.tree, "claims/" CARD, "{");
+        assert_fails("clear", ERROR_BIND_FAILED, "cannot be read", "by hand");
+        assert_all_on_vfio();
+}
+
+/* --- by hand ---------------------------------------------------------------------------------------------- */
+
+static void test_reset(void **state) {
+        succeed("reset", NULL);
+        assert_true(was_written("card:reset") && was_written("audio:reset"));
+        assert_home();
+        assert_no_record(CARD);
+        assert_no_record(AUDIO);
+}
+
+static void test_reset_of_what_waits(void **state) {
+        succeed("bind", VM);
+        succeed("reset", NULL);
+        assert_true(was_written("card:reset") && was_written("audio:reset"));
+        assert_false(was_written("unbind"));
+        assert_held(VM);
+}
+
+static void test_reset_fails(void **state) {
+        kernel.reset_fails = AUDIO;
+        assert_fails("reset", ERROR_RESET_FAILED, AUDIO, "clear-quarantine");
+        assert_home();
+        assert_all_quarantined(AUDIO, false);
+}
+
+/* Nothing is written to a device that somebody uses: here a node of it, which is /dev/null's number. */
+static void test_reset_in_use(void **state) {
+        tree_write(kernel.tree, "sys/devices/pci0000:00/0000:00:13.0/" CARD "/drm/card0/uevent",
+                   "DEVNAME=dri/card0\n");
+        tree_link(kernel.tree, "sys/dev/char/1:3", "sys/devices/pci0000:00/0000:00:13.0/" CARD "/drm/card0");
+        tree_add_process(kernel.tree, 4001, "painter", "/system.slice/painter.service", "mnt:[4026531841]");
+        tree_symlink(kernel.tree, "proc/4001/fd/3", "/dev/null");
+
+        assert_fails("reset", ERROR_DEVICE_IN_USE, "painter", "");
+        assert_string_equal(kernel.log, "");
+        assert_home();
+        assert_no_record(CARD);
+}
+
+/* A helper that came to no end left a record; one that cannot begin does not throw it away. */
+static void test_record_of_another_helper(void **state) {
+        _cleanup_(claim_freep) Claim *claim = NULL;
+
+        succeed("bind", VM);
+        claim = record_of(CARD);
+        claim->state = CLAIM_RELEASING;
+        assert_int_equal(claim_write(CLAIMS_FD, claim), 0);
+        tree_set_driver(kernel.tree, CARD, NULL);
+        tree_write(kernel.tree, "claims/" AUDIO, "{");
+
+        assert_fails("bind", ERROR_INTERNAL, "claim record of " AUDIO, "");
+        assert_on(CARD, native[0]);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                TEST(test_there_and_back),
+                TEST(test_no_reset_before_handing_out),
+                TEST(test_dead_after_reset),
+                TEST(test_no_reset_after_taking_back),
+                TEST(test_no_reset_while_it_waits),
+                TEST(test_died_while_it_waited),
+                TEST(test_died_in_the_guest),
+                TEST(test_driver_does_not_take_it_back),
+                TEST(test_dead_at_home),
+                TEST(test_stays_asleep),
+                TEST(test_one_is_gone),
+                TEST(test_clear),
+                TEST(test_clear_at_home),
+                TEST(test_clear_one_of_two),
+                TEST(test_clear_cannot_begin),
+                TEST(test_clear_unreadable_record),
+                TEST(test_reset),
+                TEST(test_reset_of_what_waits),
+                TEST(test_reset_fails),
+                TEST(test_reset_in_use),
+                TEST(test_record_of_another_helper),
+        };
+
+        /* The helper's own numbers are not to be had by chance. */
+        if (dup2(STDERR_FILENO, ROOT_FD) < 0 || dup2(STDERR_FILENO, CLAIMS_FD) < 0)
+                return EXIT_FAILURE;
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
