@@ -4,6 +4,7 @@
  * org.vmkit.Manager on the system bus. */
 
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
@@ -129,6 +130,14 @@ static int block_signals(void) {
         return sigprocmask(SIG_BLOCK, &set, NULL) < 0 ? -errno : 0;
 }
 
+/* A list of all objects of a large host takes megabytes for a moment. Left to itself, malloc takes such sizes for
+ * usual after the first and keeps them; and it gives each worker a heap of its own. */
+static void keep_memory_small(void) {
+        (void) mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+        (void) mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+        (void) mallopt(M_ARENA_MAX, 1);
+}
+
 static int serve(const Config *config) {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         _cleanup_(manager_freep) Manager *manager = NULL;
@@ -177,6 +186,7 @@ int main(int argc, char *argv[]) {
         int r;
 
         umask(0022);
+        keep_memory_small();
         r = read_config(argc, argv, &config);
         if (r != 0)
                 return r < 0 ? 2 : EXIT_SUCCESS;

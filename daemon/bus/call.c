@@ -172,6 +172,8 @@ static void call_handle(Call *call) {
         _cleanup_error_ Error error = ERROR_INIT;
         int r;
 
+        /* Methods see the host as it is now; properties may be as old as the contract says. */
+        devices_forget_view(call->bus->manager);
         r = call->row->handle(call, &error);
         if (r < 0)
                 call_fail(call, r, &error);

@@ -224,8 +224,12 @@ GETTER(get_group) {
 }
 
 static bool is_boot_display(Device *d) {
-        const Reasons *reasons = device_in_use(d);
+        const Reasons *reasons;
 
+        if (d->pci->kind != KIND_GPU)
+                return false;
+
+        reasons = device_in_use(d);
         for (size_t i = 0; i < reasons->n; i++)
                 if (reasons->items[i].code == REASON_BOOT_DISPLAY)
                         return true;

@@ -58,17 +58,13 @@ static bool claim_is_current(const Device *d, const Claim *claim) {
                claim->device_id == d->pci->device_id;
 }
 
-void device_forget_use(Device *d) {
-        d->in_use_at = 0;
-}
-
 void device_reload_claim(Device *d) {
         _cleanup_(claim_freep) Claim *claim = NULL;
         int r;
 
+        device_forget_use(d);
         d->claim = claim_free(d->claim);
         device_set_health(d, HEALTH_READY, NULL);
-        device_forget_use(d);
 
         r = claim_read(d->manager->claims_fd, &d->pci->address, &claim);
         if (r == -ENOENT)
@@ -121,6 +117,29 @@ static bool device_differs(const PciDevice *a, const PciDevice *b) {
         return !streq_ptr(a->driver, b->driver) || place_differs(a, b);
 }
 
+void devices_forget_view(Manager *m) {
+        m->devices.view_at = 0;
+}
+
+void device_forget_use(Device *d) {
+        d->in_use_look = d->available_look = 0;
+        devices_forget_view(d->manager);
+}
+
+/* One for all devices that are asked about within a short while. */
+static HostView *devices_view(Manager *m) {
+        DeviceTable *table = &m->devices;
+        uint64_t now = now_monotonic(m);
+
+        if (table->view_at == 0 || now - table->view_at >= FRESH_USEC) {
+                host_view_clear(&table->view);
+                table->view.root_fd = m->root_fd;
+                table->view_at = now;
+                table->look++;
+        }
+        return &table->view;
+}
+
 /* After a move nothing of the old look holds. */
 void device_forget_all_use(Device *d) {
         reasons_clear(&d->deep);
@@ -154,14 +173,14 @@ static int device_add_health(const Device *d, Reasons *reasons) {
 
 const Reasons *device_in_use(Device *d) {
         Manager *m = d->manager;
+        HostView *view = devices_view(m);
         _cleanup_reasons_ Reasons fresh = {};
-        uint64_t now = now_monotonic(m);
         int r;
 
-        if (d->in_use_at > 0 && now - d->in_use_at < FRESH_USEC)
+        if (d->in_use_look == m->devices.look)
                 return &d->in_use;
 
-        r = usage_inspect(m->root_fd, m->devices.inventory, d->pci, &fresh);
+        r = usage_inspect_in(view, m->devices.inventory, d->pci, &fresh);
         for (size_t i = 0; r >= 0 && i < d->deep.n; i++)
                 r = reasons_add(&fresh, d->deep.items[i].code, "%s", d->deep.items[i].detail);
         if (r >= 0)
@@ -174,7 +193,7 @@ const Reasons *device_in_use(Device *d) {
         reasons_clear(&d->in_use);
         d->in_use = fresh;
         fresh = (Reasons) {};
-        d->in_use_at = now;
+        d->in_use_look = m->devices.look;
         return &d->in_use;
 }
 
@@ -249,7 +268,7 @@ int device_reasons(Device *d, const Vm *vm, Reasons *ret) {
         _cleanup_device_list_ DeviceList unit = {};
         int r;
 
-        r = usage_inspect_unit(m->root_fd, m->devices.inventory, d->pci, &reasons);
+        r = usage_inspect_unit_in(devices_view(m), m->devices.inventory, d->pci, &reasons);
         if (r >= 0)
                 r = device_unit(d, &unit);
 
@@ -270,9 +289,15 @@ int device_reasons(Device *d, const Vm *vm, Reasons *ret) {
 }
 
 bool device_is_available(Device *d) {
+        const DeviceTable *table = &d->manager->devices;
         _cleanup_reasons_ Reasons reasons = {};
 
-        return device_reasons(d, NULL, &reasons) >= 0 && !reasons_blocking(&reasons, NULL);
+        (void) devices_view(d->manager);
+        if (d->available_look != table->look) {
+                d->available = device_reasons(d, NULL, &reasons) >= 0 && !reasons_blocking(&reasons, NULL);
+                d->available_look = table->look;
+        }
+        return d->available;
 }
 
 const char *device_original_driver(const Device *d) {
@@ -485,6 +510,7 @@ void devices_clear(DeviceTable *table) {
                 device_free(table->items[i]);
         free(table->items);
         inventory_free(table->inventory);
+        host_view_clear(&table->view);
         sd_event_source_disable_unref(table->refresh_source);
         sd_device_monitor_unref(table->monitor);
         *table = (DeviceTable) {};

@@ -7,6 +7,7 @@
 #include <systemd/sd-device.h>
 
 #include "claim.h"
+#include "host/host-view.h"
 #include "host/pci.h"
 #include "host/reason.h"
 #include "told.h"
@@ -34,7 +35,9 @@ typedef struct Device {
         char *health_detail;
 
         Reasons in_use;         /* seen from sysfs and procfs */
-        uint64_t in_use_at;     /* µs, monotonic; 0: never */
+        uint64_t in_use_look;   /* the number of the look at the host that it is of; 0: none */
+        bool available;         /* seen by … */
+        uint64_t available_look; /* … that one */
         Reasons deep;           /* seen by the last inspection of the helper */
         uint64_t deep_at;       /* 0: never, or the look did not come to its end */
         uint64_t deep_failed_at;
@@ -45,6 +48,9 @@ typedef struct DeviceTable {
         Inventory *inventory;
         Device **items;         /* one for each of the inventory, in its order */
         uint64_t read_at;
+        HostView view;          /* what the host does with them all, as of … */
+        uint64_t view_at;       /* … then; 0: it is to be looked at afresh */
+        uint64_t look;          /* number of that look */
         size_t n_leases;        /* devices that some VM has */
         sd_device_monitor *monitor;
         sd_event_source *refresh_source;
@@ -91,5 +97,7 @@ bool device_deep_is_fresh(const Device *d);
 
 /* What nobody could look at closely may hold data: adds has-data for each such function of the unit. */
 int device_add_unlooked(const Device *d, Reasons *reasons);
+/* Who uses a device, and what the host does at all, is looked at afresh the next time. */
 void device_forget_use(Device *d);
+void devices_forget_view(Manager *m);
 void device_forget_all_use(Device *d);

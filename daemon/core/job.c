@@ -104,11 +104,11 @@ static void job_log_end(const Job *job) {
                 target = PCI_ADDRESS_TEXT(&job->device);
 
         if (job->state == JOB_DONE)
-                log_info("Job %llu: %s %s for uid %u is done", (unsigned long long) job->id, job->operation,
-                         target, job->started_by);
+                log_info("Job %llu: %s%s%s for uid %u is done", (unsigned long long) job->id, job->operation,
+                         *target ? " " : "", target, job->started_by);
         else
-                log_notice("Job %llu: %s %s for uid %u is %s: %s (%s)", (unsigned long long) job->id,
-                           job->operation, target, job->started_by, job_state_to_string(job->state),
+                log_notice("Job %llu: %s%s%s for uid %u is %s: %s (%s)", (unsigned long long) job->id,
+                           job->operation, *target ? " " : "", target, job->started_by, job_state_to_string(job->state),
                            str_na(job->error.message), str_na(error_code_name(job->error.code)));
 }
 

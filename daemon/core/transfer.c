@@ -76,8 +76,10 @@ static void part_mark(const Part *part, int delta) {
                 Device *d = devices_find(part->transfer->manager, &part->functions[i]);
 
                 /* One that was unplugged and came back is another object, which nothing works on. */
-                if (d && (delta > 0 || d->n_transfers > 0))
+                if (d && (delta > 0 || d->n_transfers > 0)) {
                         d->n_transfers += (unsigned) delta;
+                        device_forget_use(d);
+                }
         }
 }
 

@@ -57,44 +57,40 @@ static int read_subsystem(int root_fd, const PciDevice *device, char **ret_contr
         return 0;
 }
 
-static bool disk_is_of(int root_fd, const char *disk, const PciDevice *device, const char *nqn) {
-        if (attribute_is(root_fd, PATH_TEXT("sys/block/%s/hidden", disk), "1"))
-                return false;
-        if (nqn && str_after(disk, "nvme") &&
-            attribute_is(root_fd, PATH_TEXT("sys/block/%s/device/subsysnqn", disk), nqn))
+static bool disk_is_of(const HostDisk *disk, const PciDevice *device, const char *nqn) {
+        if (nqn && streq_ptr(disk->nqn, nqn))
                 return true;
-        return sysfs_link_is_below(root_fd, PATH_TEXT("sys/block/%s", disk), device);
+        return disk->path && sysfs_path_is_below(disk->path, device);
+}
+
+static int find_disks(HostView *view, const PciDevice *device, const char *nqn, char ***ret) {
+        _cleanup_strv_ char **disks = NULL;
+        int r;
+
+        r = host_view_disks(view);
+        for (size_t i = 0; r >= 0 && i < view->n_disks; i++)
+                if (disk_is_of(&view->disks[i], device, nqn))
+                        r = strv_push(&disks, view->disks[i].name);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(disks);
+        return 0;
 }
 
 int usage_disks(int root_fd, const PciDevice *device, char ***ret) {
+        _cleanup_host_view_ HostView view = HOST_VIEW(root_fd);
         _cleanup_free_ char *controller = NULL, *nqn = NULL;
-        _cleanup_strv_ char **all = NULL, **disks = NULL;
-        int r;
+        int r = 0;
 
         if (!usage_may_have_disks(device)) {
                 *ret = NULL;
                 return 0;
         }
 
-        if (device->kind == KIND_NVME) {
+        if (device->kind == KIND_NVME)
                 r = read_subsystem(root_fd, device, &controller, &nqn);
-                if (r < 0)
-                        return r;
-        }
-
-        r = list_dir_if_exists_at(root_fd, "sys/block", &all);
-        if (r < 0)
-                return r;
-
-        STRV_FOREACH(disk, all)
-                if (disk_is_of(root_fd, *disk, device, nqn)) {
-                        r = strv_push(&disks, *disk);
-                        if (r < 0)
-                                return r;
-                }
-
-        *ret = TAKE_PTR(disks);
-        return 0;
+        return r < 0 ? r : find_disks(&view, device, nqn, ret);
 }
 
 /* --- naming their users ----------------------------------------------------------------------- */
@@ -242,46 +238,38 @@ int usage_add_disk(int root_fd, const HostUse *use, const char *disk, Reasons *r
 }
 
 /* Another controller of the same subsystem reaches the same namespaces, whoever has that one. */
-static int add_shared_namespaces(int root_fd, const PciDevice *device, Reasons *reasons) {
-        _cleanup_free_ char *controller = NULL, *nqn = NULL;
-        _cleanup_strv_ char **all = NULL;
-        int r;
+static int add_shared_namespaces(const HostView *view, const char *controller, const char *nqn,
+                                 Reasons *reasons) {
+        int r = 0;
 
-        r = read_subsystem(root_fd, device, &controller, &nqn);
-        if (r < 0 || !nqn)
-                return r;
+        for (size_t i = 0; r >= 0 && nqn && i < view->n_controllers; i++) {
+                const HostController *other = &view->controllers[i];
 
-        r = list_dir_if_exists_at(root_fd, "sys/class/nvme", &all);
-        STRV_FOREACH(other, all) {
-                _cleanup_free_ char *address = NULL;
-
-                if (r < 0)
-                        return r;
-                if (streq(*other, controller) ||
-                    !attribute_is(root_fd, PATH_TEXT("sys/class/nvme/%s/subsysnqn", *other), nqn))
-                        continue;
-
-                (void) read_line_at(root_fd, PATH_TEXT("sys/class/nvme/%s/address", *other),
-                                    &address);
-                r = reasons_add(reasons, REASON_SHARED_NAMESPACE,
-                                "The controller %s (%s) shares the namespaces of %s", *other,
-                                str_na(address), controller);
+                if (!streq(other->name, controller) && streq_ptr(other->nqn, nqn))
+                        r = reasons_add(reasons, REASON_SHARED_NAMESPACE,
+                                        "The controller %s (%s) shares the namespaces of %s",
+                                        other->name, str_na(other->address), controller);
         }
         return r;
 }
 
-int usage_add_disks(int root_fd, const HostUse *use, const PciDevice *device, Reasons *reasons) {
+int usage_add_disks(HostView *view, const PciDevice *device, Reasons *reasons) {
+        _cleanup_free_ char *controller = NULL, *nqn = NULL;
         _cleanup_strv_ char **disks = NULL;
-        int r;
+        const HostUse *use = NULL;
+        int r = 0;
 
-        r = usage_disks(root_fd, device, &disks);
+        if (device->kind == KIND_NVME)
+                r = read_subsystem(view->root_fd, device, &controller, &nqn);
+        if (r >= 0)
+                r = find_disks(view, device, nqn, &disks);
+        if (r >= 0 && disks)
+                r = host_view_use(view, &use);
+
         STRV_FOREACH(disk, disks) {
                 if (r < 0)
                         return r;
-                r = usage_add_disk(root_fd, use, *disk, reasons);
+                r = usage_add_disk(view->root_fd, use, *disk, reasons);
         }
-
-        if (r >= 0 && device->kind == KIND_NVME)
-                r = add_shared_namespaces(root_fd, device, reasons);
-        return r;
+        return r < 0 ? r : add_shared_namespaces(view, controller, nqn, reasons);
 }

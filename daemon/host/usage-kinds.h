@@ -4,13 +4,13 @@
 /* The parts of usage.h, by kind of device. All but the deep ones read sysfs and procfs only. */
 
 #include "block.h"
-#include "host-use.h"
+#include "host-view.h"
 #include "usage.h"
 
-int usage_add_disks(int root_fd, const HostUse *use, const PciDevice *device, Reasons *reasons);
+int usage_add_disks(HostView *view, const PciDevice *device, Reasons *reasons);
 int usage_add_disk(int root_fd, const HostUse *use, const char *disk, Reasons *reasons);
 int usage_add_gpu(int root_fd, const PciDevice *device, Reasons *reasons);
-int usage_add_network(int root_fd, const PciDevice *device, Reasons *reasons);
+int usage_add_network(HostView *view, const PciDevice *device, Reasons *reasons);
 int usage_add_usb(int root_fd, const PciDevice *device, Reasons *reasons);
 
 /* Whether disks can be behind a device of this kind. */

@@ -10,8 +10,6 @@
 #include "sysfs.h"
 #include "usage-kinds.h"
 
-#define ROUTES_MAX (16 * MIB)
-
 /* "…/net", or "…/virtio2/net" for a virtio function; NULL if there is none. */
 static int find_interfaces_directory(int root_fd, const PciDevice *device, char **ret) {
         const char *pci = SYSFS_PCI_PATH(&device->address);
@@ -80,51 +78,6 @@ static bool interface_is_up(int root_fd, const char *interface) {
                !streq(state, "notpresent");
 }
 
-typedef struct Routes {
-        bool any, is_default;
-} Routes;
-
-/* "eth0 00000000 0102A8C0 0003 0 0 0 00000000 0 0 0": interface, destination, gateway, …, mask */
-static void find_ipv4_routes(const char *table, const char *interface, Routes *routes) {
-        for (const char *line = table; *line; line += strcspn(line, "\n"), line += *line == '\n') {
-                char name[IFNAMSIZ];
-                unsigned destination, mask;
-                int n = sscanf(line, "%15s %x %*x %*x %*d %*d %*d %x", name, &destination, &mask);
-
-                if (n != 3 || !streq(name, interface))
-                        continue;
-                routes->any = true;
-                if (destination == 0 && mask == 0)
-                        routes->is_default = true;
-        }
-}
-
-/* Destination, prefix length, source, its length, next hop, metric, counts, flags, interface.
- * Link-local routes come with every interface that is up, so only the default route tells
- * something. */
-static void find_ipv6_routes(const char *table, const char *interface, Routes *routes) {
-        for (const char *line = table; *line; line += strcspn(line, "\n"), line += *line == '\n') {
-                char destination[33], name[IFNAMSIZ];
-                unsigned length;
-
-                if (sscanf(line, "%32s %x %*s %*s %*s %*s %*s %*s %*s %15s", destination, &length,
-                           name) == 3 &&
-                    streq(name, interface) && length == 0 && strspn(destination, "0") == 32)
-                        routes->is_default = true;
-        }
-}
-
-static void read_routes(int root_fd, const char *interface, Routes *ret) {
-        _cleanup_free_ char *ipv4 = NULL, *ipv6 = NULL;
-        Routes routes = {};
-
-        if (read_file_at(root_fd, "proc/1/net/route", ROUTES_MAX, &ipv4) >= 0)
-                find_ipv4_routes(ipv4, interface, &routes);
-        if (read_file_at(root_fd, "proc/1/net/ipv6_route", ROUTES_MAX, &ipv6) >= 0)
-                find_ipv6_routes(ipv6, interface, &routes);
-        *ret = routes;
-}
-
 static const char *master_kind(int root_fd, const char *master) {
         if (path_exists_at(root_fd, PATH_TEXT("sys/class/net/%s/bridge", master)))
                 return "bridge";
@@ -143,13 +96,16 @@ static int add_master(int root_fd, const char *interface, Reasons *reasons) {
                            master_kind(root_fd, master), master);
 }
 
-static int add_interface(int root_fd, const char *interface, Reasons *reasons) {
-        Routes routes;
-        int r = 0;
+static int add_interface(HostView *view, const char *interface, Reasons *reasons) {
+        const HostRoute *route;
+        int root_fd = view->root_fd, r;
 
-        read_routes(root_fd, interface, &routes);
+        r = host_view_routes(view);
+        if (r < 0)
+                return r;
 
-        if (routes.is_default)
+        route = host_view_route(view, interface);
+        if (route && route->is_default)
                 r = reasons_add(reasons, REASON_DEFAULT_ROUTE,
                                 "The host's default route goes through %s", interface);
         if (r >= 0)
@@ -157,29 +113,29 @@ static int add_interface(int root_fd, const char *interface, Reasons *reasons) {
         if (r >= 0 && interface_is_up(root_fd, interface))
                 r = reasons_add(reasons, REASON_NETWORK_UP, "The network interface %s is up",
                                 interface);
-        else if (r >= 0 && routes.any)
+        else if (r >= 0 && route && route->is_ipv4)
                 r = reasons_add(reasons, REASON_NETWORK_UP,
                                 "The network interface %s has an address", interface);
         return r;
 }
 
-static int add_interfaces(int root_fd, char *const *interfaces, Reasons *reasons) {
+static int add_interfaces(HostView *view, char *const *interfaces, Reasons *reasons) {
         STRV_FOREACH(interface, interfaces) {
-                int r = add_interface(root_fd, *interface, reasons);
+                int r = add_interface(view, *interface, reasons);
                 if (r < 0)
                         return r;
         }
         return 0;
 }
 
-int usage_add_network(int root_fd, const PciDevice *device, Reasons *reasons) {
+int usage_add_network(HostView *view, const PciDevice *device, Reasons *reasons) {
         _cleanup_strv_ char **interfaces = NULL;
         _cleanup_free_ char *directory = NULL;
-        int r;
+        int root_fd = view->root_fd, r;
 
         if (device->kind == KIND_USB) {
                 r = list_usb_interfaces(root_fd, device, &interfaces);
-                return r < 0 ? r : add_interfaces(root_fd, interfaces, reasons);
+                return r < 0 ? r : add_interfaces(view, interfaces, reasons);
         }
 
         r = find_interfaces_directory(root_fd, device, &directory);
@@ -194,5 +150,5 @@ int usage_add_network(int root_fd, const PciDevice *device, Reasons *reasons) {
         if (!interfaces)
                 return reasons_add(reasons, REASON_NETWORK_UP,
                                    "Its network interface is in another network namespace");
-        return add_interfaces(root_fd, interfaces, reasons);
+        return add_interfaces(view, interfaces, reasons);
 }

@@ -36,36 +36,33 @@ static int add_structure(int root_fd, const Inventory *inventory, const PciDevic
         return r;
 }
 
-static int add_kind(int root_fd, const HostUse *use, const PciDevice *device, Reasons *reasons) {
+static int add_kind(HostView *view, const PciDevice *device, Reasons *reasons) {
         int r = 0;
 
         if (device->kind == KIND_GPU)
-                r = usage_add_gpu(root_fd, device, reasons);
+                r = usage_add_gpu(view->root_fd, device, reasons);
         if (r >= 0 && (device->kind == KIND_NETWORK || device->kind == KIND_USB))
-                r = usage_add_network(root_fd, device, reasons);
+                r = usage_add_network(view, device, reasons);
         if (r >= 0 && device->kind == KIND_USB)
-                r = usage_add_usb(root_fd, device, reasons);
-        if (r >= 0 && use)
-                r = usage_add_disks(root_fd, use, device, reasons);
+                r = usage_add_usb(view->root_fd, device, reasons);
+        if (r >= 0 && usage_may_have_disks(device))
+                r = usage_add_disks(view, device, reasons);
         return r;
 }
 
-static int inspect(int root_fd, const HostUse *use, const Inventory *inventory,
-                   const PciDevice *device, Reasons *reasons) {
+int usage_inspect_in(HostView *view, const Inventory *inventory, const PciDevice *device,
+                     Reasons *reasons) {
         int r;
 
-        r = add_structure(root_fd, inventory, device, reasons);
-        return r < 0 ? r : add_kind(root_fd, use, device, reasons);
+        r = add_structure(view->root_fd, inventory, device, reasons);
+        return r < 0 ? r : add_kind(view, device, reasons);
 }
 
 int usage_inspect(int root_fd, const Inventory *inventory, const PciDevice *device,
                   Reasons *reasons) {
-        _cleanup_host_use_ HostUse use = {};
-        bool disks = usage_may_have_disks(device);
-        int r;
+        _cleanup_host_view_ HostView view = HOST_VIEW(root_fd);
 
-        r = disks ? host_use_read(root_fd, &use) : 0;
-        return r < 0 ? r : inspect(root_fd, disks ? &use : NULL, inventory, device, reasons);
+        return usage_inspect_in(&view, inventory, device, reasons);
 }
 
 /* --- units ------------------------------------------------------------------------------------ */
@@ -133,25 +130,14 @@ static int add_group(const Inventory *inventory, const PciDevice *device, const 
         return r;
 }
 
-static bool unit_may_have_disks(const DeviceList *unit) {
-        for (size_t i = 0; i < unit->n; i++)
-                if (usage_may_have_disks(unit->items[i]))
-                        return true;
-        return false;
-}
-
-int usage_inspect_unit(int root_fd, const Inventory *inventory, const PciDevice *device,
-                       Reasons *reasons) {
+int usage_inspect_unit_in(HostView *view, const Inventory *inventory, const PciDevice *device,
+                          Reasons *reasons) {
         _cleanup_device_list_ DeviceList unit = {};
-        _cleanup_host_use_ HostUse use = {};
         int r;
 
         r = inventory_unit(inventory, device, &unit);
-        if (r >= 0 && unit_may_have_disks(&unit))
-                r = host_use_read(root_fd, &use);
         if (r >= 0)
-                r = inspect(root_fd, usage_may_have_disks(device) ? &use : NULL, inventory, device,
-                            reasons);
+                r = usage_inspect_in(view, inventory, device, reasons);
         if (r >= 0 && device->kind != KIND_BRIDGE)
                 r = add_group(inventory, device, &unit, reasons);
 
@@ -162,10 +148,16 @@ int usage_inspect_unit(int root_fd, const Inventory *inventory, const PciDevice 
                 if (pci_address_equal(&sibling->address, &device->address))
                         continue;
 
-                r = inspect(root_fd, usage_may_have_disks(sibling) ? &use : NULL, inventory,
-                            sibling, &found);
+                r = usage_inspect_in(view, inventory, sibling, &found);
                 if (r >= 0)
                         r = add_sibling(device, sibling, &found, reasons);
         }
         return r;
+}
+
+int usage_inspect_unit(int root_fd, const Inventory *inventory, const PciDevice *device,
+                       Reasons *reasons) {
+        _cleanup_host_view_ HostView view = HOST_VIEW(root_fd);
+
+        return usage_inspect_unit_in(&view, inventory, device, reasons);
 }

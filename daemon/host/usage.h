@@ -3,6 +3,7 @@
 
 /* Who on the host uses a device. */
 
+#include "host-view.h"
 #include "pci.h"
 #include "reason.h"
 
@@ -15,6 +16,11 @@ int usage_inspect(int root_fd, const Inventory *inventory, const PciDevice *devi
 /* The same for every function of the unit, each detail naming the function it is about when it is not
  * the device itself. Includes group-not-viable for a member of the group that cannot move. */
 int usage_inspect_unit(int root_fd, const Inventory *inventory, const PciDevice *device, Reasons *reasons);
+
+/* Both with one look at the host for many functions. */
+int usage_inspect_in(HostView *view, const Inventory *inventory, const PciDevice *device, Reasons *reasons);
+int usage_inspect_unit_in(HostView *view, const Inventory *inventory, const PciDevice *device,
+                          Reasons *reasons);
 
 /* What needs to open device nodes and to look into other processes; only for the device helper, a process
  * of its own. Adds open-by-process, drm-in-use (PID, command, unit), has-data (libblkid signatures). */

@@ -219,6 +219,14 @@ class Caller:
         except GLib.Error as error:
             raise _refused(error) from None
 
+    def call_async_raw(self, destination, path, interface, method):
+        """Starts a call without arguments; the returned list gets its reply."""
+        result = []
+        self.connection.call(destination, path, interface, method, None, None, Gio.DBusCallFlags.NO_AUTO_START,
+                             int(TIMEOUT * 1000), None,
+                             lambda connection, task: result.append(connection.call_finish(task)))
+        return result
+
     def call(self, path, method, *arguments, interactive=False, timeout=TIMEOUT):
         """Calls INTERFACE.METHOD of vmkitd with Python values; returns the only value, or the list of them.
         Descriptors in the reply are returned as such and belong to the caller."""
@@ -695,11 +703,16 @@ def _overlay(directory):
         f'lowerdir={directory},upperdir={scratch}/upper,workdir={scratch}/work', directory)
 
 
-def main():
-    """Runs the tests of the calling program and exits."""
+def enter():
+    """Goes on in namespaces of its own; the program begins anew there."""
     _enter_namespace()
     _mount_scratch()
     _overlay('/etc')
+
+
+def main():
+    """Runs the tests of the calling program and exits."""
+    enter()
     program = unittest.main(module='__main__', exit=False, verbosity=2)
     result = program.result
     failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
