@@ -33,11 +33,16 @@ void candidates_clear(Candidates *candidates) {
         *candidates = (Candidates) {};
 }
 
+/* Also by what a job under way is about to make of it. */
+static bool is_or_will_be_assigned(const Vm *vm, const PciAddress *address) {
+        return vm_is_assigned(vm, address) || (vm->wanted && vm_spec_find_device(vm->wanted, address));
+}
+
 Vm *device_assigned_elsewhere(const Device *d, const Vm *vm) {
         const Manager *m = d->manager;
 
         for (size_t i = 0; i < m->n_vms; i++)
-                if (m->vms[i] != vm && vm_is_assigned(m->vms[i], &d->pci->address))
+                if (m->vms[i] != vm && is_or_will_be_assigned(m->vms[i], &d->pci->address))
                         return m->vms[i];
         return NULL;
 }
