@@ -332,12 +332,12 @@ static int plan_named_device(Manager *m, Plan *plan, const VmRequest *request, c
         return r;
 }
 
-static int explain_no_candidate(Plan *plan, const Candidates *candidates, const char *option) {
-        _cleanup_free_ char *why = NULL;
-
+static int explain_no_candidate(Plan *plan, const Candidates *candidates, const char *option,
+                                const char *vendor) {
         if (candidates->n == 0)
                 return add_finding(plan, SEVERITY_FAIL, ERROR_NO_CANDIDATE, "no-candidate", NULL,
-                                   "This host has no %s that could be chosen", option);
+                                   "This host has no %s%s%s that could be chosen", option,
+                                   vendor ? " of the vendor " : "", vendor ? vendor : "");
 
         const Candidate *first = &candidates->items[0];
         const Reason *reason = &first->reasons.items[0];
@@ -374,7 +374,7 @@ static int plan_automatic_device(Manager *m, Plan *plan, const VmRequest *reques
         if (!best && !m->devices.inventory->has_iommu)
                 return 0; /* told once, by judge_iommu() */
         if (!best)
-                return explain_no_candidate(plan, &candidates, option);
+                return explain_no_candidate(plan, &candidates, option, vendor);
 
         r = tell_reasons(plan, best, &candidates.items[0].reasons, request->allow);
         return r < 0 ? r : plan_take_device(plan, best, request, true, candidates.items[0].reasons.n > 0);
