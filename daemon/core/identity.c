@@ -55,7 +55,14 @@ int identity_describe(VmDevice *ret, const PciDevice *pci) {
         return r;
 }
 
+/* Of a device that an administrator has put into the domain nothing but the address is known. */
+static bool is_known(const VmDevice *wanted) {
+        return wanted->vendor_id != 0;
+}
+
 bool identity_matches(const VmDevice *wanted, const PciDevice *found) {
+        if (!is_known(wanted))
+                return pci_address_equal(&wanted->address, &found->address);
         return wanted->vendor_id == found->vendor_id && wanted->device_id == found->device_id &&
                wanted->subsystem_vendor_id == found->subsystem_vendor_id &&
                wanted->subsystem_device_id == found->subsystem_device_id &&
@@ -72,6 +79,28 @@ static bool is_in_its_slot(const VmDevice *wanted, const PciDevice *found) {
 
 /* --- where it is now -------------------------------------------------------------------------------------- */
 
+/* How sure it is, the surest first. A serial number names one device in the world; what has none, or does not
+ * say it because it is on vfio-pci, is known by its slot; in another slot only if it is the one of its kind
+ * that nobody else has been given. */
+typedef enum Ground {
+        BY_SERIAL,
+        BY_SLOT,
+        BY_KIND,
+        _GROUND_MAX,
+} Ground;
+
+static bool is_candidate(const Vm *vm, const VmDevice *wanted, const Device *d, Ground ground) {
+        if (!is_known(wanted) || !identity_matches(wanted, d->pci) ||
+            pci_address_equal(&wanted->address, &d->pci->address))
+                return false;
+        if (ground == BY_SERIAL)
+                return wanted->serial && d->pci->serial;
+        if (ground == BY_SLOT)
+                return is_in_its_slot(wanted, d->pci);
+        return !wanted->serial && !d->lease && !vm_is_assigned(vm, &d->pci->address) &&
+               !device_assigned_elsewhere(d, vm);
+}
+
 typedef struct Matches {
         Device **items;
         size_t n;
@@ -81,19 +110,7 @@ static void matches_clear(Matches *matches) {
         free(matches->items);
 }
 
-/* A serial number names one device in the world, and so does its slot one without. Elsewhere, a function that
- * another VM has been given, or that this one has beside it, is not the one that is missing. */
-static bool is_candidate(const Vm *vm, const VmDevice *wanted, const Device *d, bool in_its_slot) {
-        if (!identity_matches(wanted, d->pci) || pci_address_equal(&wanted->address, &d->pci->address))
-                return false;
-        if (wanted->serial)
-                return d->pci->serial;
-        if (in_its_slot)
-                return is_in_its_slot(wanted, d->pci);
-        return !d->lease && !vm_is_assigned(vm, &d->pci->address) && !device_assigned_elsewhere(d, vm);
-}
-
-static int collect(const Vm *vm, const VmDevice *wanted, bool in_its_slot, Matches *ret) {
+static int collect(const Vm *vm, const VmDevice *wanted, Ground ground, Matches *ret) {
         const Manager *m = vm->manager;
 
         ret->n = 0;
@@ -102,12 +119,9 @@ static int collect(const Vm *vm, const VmDevice *wanted, bool in_its_slot, Match
         if (!ret->items)
                 return -ENOMEM;
 
-        for (size_t i = 0; i < devices_count(m); i++) {
-                Device *d = m->devices.items[i];
-
-                if (is_candidate(vm, wanted, d, in_its_slot))
-                        ret->items[ret->n++] = d;
-        }
+        for (size_t i = 0; i < devices_count(m); i++)
+                if (is_candidate(vm, wanted, m->devices.items[i], ground))
+                        ret->items[ret->n++] = m->devices.items[i];
         return 0;
 }
 
@@ -148,6 +162,10 @@ static int refuse(const Vm *vm, const VmDevice *wanted, const Matches *matches, 
         (void) snprintf(identity, sizeof(identity), "%04x:%04x%s%.60s", wanted->vendor_id, wanted->device_id,
                         wanted->serial ? " serial " : "", wanted->serial ? wanted->serial : "");
 
+        if (there && identity_matches(wanted, there->pci))
+                return error_set(error, ERROR_IDENTITY_CHANGED,
+                                 "%s, but in another slot than the %s that the VM was given, and it does not "
+                                 "say its serial number there", place, identity);
         if (matches->n > 1)
                 return error_set(error, ERROR_IDENTITY_CHANGED,
                                  "%s; the VM was given %s, and it cannot be told which of %s that is", place,
@@ -159,30 +177,40 @@ static int refuse(const Vm *vm, const VmDevice *wanted, const Matches *matches, 
                          "%s, but the VM was given %s, which is nowhere in this host", place, identity);
 }
 
-/* Where it was, if that is what it is. A device without a serial number that was renumbered together with its
- * twin is known by its slot. Else the one device that it can be. */
+/* Without a doubt: by serial number, by its slot, or because it has been held for this VM since it last ran. */
+static bool is_surely(const Vm *vm, const VmDevice *wanted, const Device *d) {
+        return (wanted->serial && d->pci->serial) || !is_known(wanted) || is_in_its_slot(wanted, d->pci) ||
+               (d->claim && streq_ptr(d->claim->vm, vm->spec->uuid));
+}
+
 static int find_device(const Vm *vm, const VmDevice *wanted, Device **ret, Error *error) {
         _cleanup_(matches_clear) Matches matches = {};
         Device *d = devices_find(vm->manager, &wanted->address);
-        bool is_there = d && identity_matches(wanted, d->pci);
-        int r;
+        bool may_be = d && identity_matches(wanted, d->pci);
 
-        *ret = d;
-        if (is_there && (wanted->serial || is_in_its_slot(wanted, d->pci)))
+        if (may_be && is_surely(vm, wanted, d)) {
+                *ret = d;
                 return 0;
+        }
 
-        r = collect(vm, wanted, true, &matches);
-        if (r >= 0 && matches.n != 1 && is_there)
-                return 0;
-        if (r >= 0 && matches.n != 1)
-                r = collect(vm, wanted, false, &matches);
-        if (r < 0)
-                return r;
-        if (matches.n != 1)
-                return refuse(vm, wanted, &matches, error);
+        for (Ground ground = BY_SERIAL; ground < _GROUND_MAX; ground++) {
+                int r;
 
-        *ret = matches.items[0];
-        return 0;
+                /* One of its kind where it was is more likely it than one elsewhere. */
+                if (ground == BY_KIND && may_be && !wanted->serial) {
+                        *ret = d;
+                        return 0;
+                }
+
+                r = collect(vm, wanted, ground, &matches);
+                if (r < 0)
+                        return r;
+                if (matches.n == 1)
+                        *ret = matches.items[0];
+                if (matches.n > 0)
+                        return matches.n == 1 ? 0 : refuse(vm, wanted, &matches, error);
+        }
+        return refuse(vm, wanted, &matches, error);
 }
 
 /* --- the whole VM ----------------------------------------------------------------------------------------- */
@@ -236,7 +264,7 @@ static int find_sibling(const Vm *vm, const VmDevice *wanted, const Device *lead
 
 static int follow_unit(const Vm *vm, const VmDevice *requested, Move *move, Error *error) {
         const VmSpec *old = vm->spec;
-        Device *leader, *d;
+        Device *leader = NULL, *d;
         int r;
 
         r = find_device(vm, requested, &leader, error);

@@ -13,7 +13,7 @@ typedef struct DetachData {
         size_t n_devices;
         uint64_t timeout;    /* µs */
         bool is_pending;     /* libvirt has yet to answer */
-        bool is_gone;        /* from the running domain */
+        bool is_gone;        /* from the running domain: there is no way back */
         Error error;         /* ends the step */
 } DetachData;
 
@@ -33,6 +33,103 @@ static DetachData *data_of(Job *job) {
         return job->data;
 }
 
+/* --- the definition --------------------------------------------------------------------------------------- */
+
+static int without(const Vm *vm, const DetachData *data, VmSpec **ret) {
+        _cleanup_(vm_spec_freep) VmSpec *spec = NULL;
+        int r;
+
+        r = vm_spec_copy(vm->spec, &spec);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < data->n_devices; i++) {
+                VmDevice *d = vm_spec_find_device(spec, &data->devices[i].address);
+
+                if (d)
+                        vm_spec_remove_device(spec, (size_t) (d - spec->devices));
+        }
+        *ret = TAKE_PTR(spec);
+        return 0;
+}
+
+static int with(const Vm *vm, const DetachData *data, VmSpec **ret) {
+        _cleanup_(vm_spec_freep) VmSpec *spec = NULL;
+        int r;
+
+        r = vm_spec_copy(vm->spec, &spec);
+        for (size_t i = 0; r >= 0 && i < data->n_devices; i++)
+                if (!vm_spec_find_device(spec, &data->devices[i].address))
+                        r = vm_spec_set_device(spec, spec->n_devices, &data->devices[i]);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(spec);
+        return 0;
+}
+
+static void forget_leaving(Vm *vm, const DetachData *data) {
+        for (size_t i = vm->n_leaving; i-- > 0;)
+                for (size_t k = 0; k < data->n_devices; k++)
+                        if (pci_address_equal(&vm->leaving[i], &data->devices[k].address)) {
+                                vm->leaving[i] = vm->leaving[--vm->n_leaving];
+                                break;
+                        }
+}
+
+/* The VM has or has not got them from now on, also for whoever looks before libvirt's events are here. */
+static int adopt(Job *job, int (*change)(const Vm *vm, const DetachData *data, VmSpec **ret)) {
+        VmSpec *spec;
+        int r = change(job->vm, data_of(job), &spec);
+
+        if (r < 0)
+                return r;
+        forget_leaving(job->vm, data_of(job));
+        virt_look_again(job->manager->virt, job->vm_uuid);
+        vm_adopt_spec(job->vm, spec);
+        return 0;
+}
+
+/* Of a running domain the definition is only what the next start makes of it. */
+static void on_defined(int r, const Error *error, void *userdata) {
+        Job *job = userdata;
+
+        if (r >= 0 && !vm_is_active(job->vm))
+                r = adopt(job, without);
+        job_step_done(job, r, error);
+}
+
+static int run_define(Job *job, Error *error) {
+        const DetachData *data = data_of(job);
+
+        forget_leaving(job->vm, data);
+        return virt_replace_devices(job->manager->virt, job->vm_uuid, data->devices, data->n_devices, NULL, 0,
+                                    on_defined, job, error);
+}
+
+static void on_restored(int r, const Error *error, void *userdata) {
+        Job *job = userdata;
+
+        if (r >= 0 && !vm_is_active(job->vm))
+                r = adopt(job, with);
+        job_step_done(job, r, error);
+}
+
+/* The guest keeps it, so it is to have it at the next start too. What has left it is not given back. */
+static int undo_define(Job *job, Error *error) {
+        const DetachData *data = data_of(job);
+
+        if (data->is_gone)
+                return STEP_DONE;
+        return virt_replace_devices(job->manager->virt, job->vm_uuid, NULL, 0, data->devices, data->n_devices,
+                                    on_restored, job, error);
+}
+
+/* First of all, so that it is written down what is to become of the device, should vmkitd not live to see the
+ * guest let go. */
+static const JobStep define_step = { .phase = "changing the definition", .run = run_define,
+                                     .undo = undo_define };
+
 /* --- waiting for the guest -------------------------------------------------------------------------------- */
 
 /* The answer names the job, so the step lasts until it is there. */
@@ -42,7 +139,7 @@ static void evaluate(Job *job) {
         if (data->is_pending)
                 return;
         if (data->is_gone)
-                job_step_done(job, 0, NULL);
+                job_step_done(job, adopt(job, without), NULL);
         else if (error_is_set(&data->error))
                 job_step_done(job, -error_code_errno(data->error.code), &data->error);
 }
@@ -127,58 +224,6 @@ void vm_detach_spec_seen(Vm *vm, const VmSpec *spec) {
         evaluate(job);
 }
 
-/* --- the definition --------------------------------------------------------------------------------------- */
-
-static int without(const Vm *vm, const DetachData *data, VmSpec **ret) {
-        _cleanup_(vm_spec_freep) VmSpec *spec = NULL;
-        int r;
-
-        r = vm_spec_copy(vm->spec, &spec);
-        if (r < 0)
-                return r;
-
-        for (size_t i = 0; i < data->n_devices; i++) {
-                VmDevice *d = vm_spec_find_device(spec, &data->devices[i].address);
-
-                if (d)
-                        vm_spec_remove_device(spec, (size_t) (d - spec->devices));
-        }
-        *ret = TAKE_PTR(spec);
-        return 0;
-}
-
-static void forget_leaving(Vm *vm, const PciAddress *address) {
-        for (size_t i = vm->n_leaving; i-- > 0;)
-                if (pci_address_equal(&vm->leaving[i], address))
-                        vm->leaving[i] = vm->leaving[--vm->n_leaving];
-}
-
-static void on_defined(int r, const Error *error, void *userdata) {
-        Job *job = userdata;
-
-        if (r >= 0) {
-                virt_look_again(job->manager->virt, job->vm_uuid);
-                vm_adopt_spec(job->vm, TAKE_PTR(job->vm->wanted));
-        }
-        job_step_done(job, r, error);
-}
-
-static int run_define(Job *job, Error *error) {
-        const DetachData *data = data_of(job);
-        int r;
-
-        for (size_t i = 0; i < data->n_devices; i++)
-                forget_leaving(job->vm, &data->devices[i].address);
-
-        r = without(job->vm, data, &job->vm->wanted);
-        if (r < 0)
-                return r;
-        return virt_replace_devices(job->manager->virt, job->vm_uuid, data->devices, data->n_devices, NULL, 0,
-                                    on_defined, job, error);
-}
-
-static const JobStep define_step = { .phase = "changing the definition", .run = run_define };
-
 /* --- the jobs --------------------------------------------------------------------------------------------- */
 
 /* The unit as the VM has it: all that came with what was asked for then. */
@@ -226,10 +271,10 @@ static int make_job(Vm *vm, uid_t caller, const VmSpec *spec, const VmDevice *re
 }
 
 static int begin_job(Job *job, bool from_guest) {
-        int r = from_guest ? job_add_steps(job, &unplug_step, 1) : 0;
+        int r = job_add_steps(job, &define_step, 1);
 
-        if (r >= 0)
-                r = job_add_steps(job, &define_step, 1);
+        if (r >= 0 && from_guest)
+                r = job_add_steps(job, &unplug_step, 1);
         if (r >= 0)
                 r = job_add_steps(job, &vm_return_strays_step, 1);
         return r < 0 ? r : job_begin(job);
@@ -295,8 +340,11 @@ static int begin_late(Vm *vm, const PciAddress *address) {
         int r;
 
         r = make_job(vm, 0, &list, &left, &job);
-        if (r >= 0)
-                r = begin_job(job, false);
+        if (r < 0)
+                return r;
+
+        data_of(job)->is_gone = true;
+        r = begin_job(job, false);
         if (r < 0)
                 return r;
 

@@ -97,54 +97,74 @@ static int choose_port(Call *call, const char *live, const char *definition) {
         return r < 0 ? fail(call, r) : 0;
 }
 
-/* The identity comes before the device, so that nobody sees a device of which nothing is known. */
-static int set_live_metadata(Call *call, const char *live) {
-        _cleanup_(vm_spec_freep) VmSpec *spec = NULL;
+static int write_metadata(Call *call, const VmSpec *spec, unsigned flags) {
         _cleanup_free_ char *metadata = NULL;
-        int r;
+        int r = vm_spec_to_metadata(spec, &metadata);
 
-        r = vm_spec_from_xml(live, &spec);
-        if (r >= 0)
-                r = apply_change(call, spec);
-        if (r >= 0)
-                r = vm_spec_to_metadata(spec, &metadata);
         if (r < 0)
                 return fail(call, r);
         if (virDomainSetMetadata(call->domain, VIR_DOMAIN_METADATA_ELEMENT, metadata, VMKIT_METADATA_PREFIX,
-                                 VMKIT_METADATA_URI, VIR_DOMAIN_AFFECT_LIVE) < 0)
+                                 VMKIT_METADATA_URI, flags) < 0)
                 return call_fail(call);
         return 0;
 }
 
-static int plug(Call *call, const char *live) {
+/* What the metadata says of a device that is not there is not looked at. So it says it first, and nobody sees a
+ * device of which nothing is known. */
+static int tell_identity(Call *call, const char *xml, unsigned flags) {
+        _cleanup_(vm_spec_freep) VmSpec *spec = NULL;
+        int r;
+
+        r = vm_spec_from_xml(xml, &spec);
+        if (r >= 0)
+                r = apply_change(call, spec);
+        return r < 0 ? fail(call, r) : write_metadata(call, spec, flags);
+}
+
+/* The failure that led here is the one to be told. */
+static void forget_identity(Call *call, const char *xml, unsigned flags) {
+        _cleanup_(vm_spec_freep) VmSpec *spec = NULL;
+        _cleanup_free_ char *metadata = NULL;
+
+        if (vm_spec_from_xml(xml, &spec) >= 0 && vm_spec_to_metadata(spec, &metadata) >= 0)
+                (void) virDomainSetMetadata(call->domain, VIR_DOMAIN_METADATA_ELEMENT, metadata,
+                                            VMKIT_METADATA_PREFIX, VMKIT_METADATA_URI, flags);
+}
+
+static int plug(Call *call) {
         _cleanup_free_ char *xml = NULL;
         int r = vm_device_to_xml(&call->added->devices[0], &xml);
 
         if (r < 0)
                 return fail(call, r);
-
-        r = set_live_metadata(call, live);
-        if (r < 0)
-                return r;
-        if (virDomainAttachDeviceFlags(call->domain, xml, VIR_DOMAIN_AFFECT_LIVE) < 0)
+        if (virDomainAttachDeviceFlags(call->domain, xml,
+                                       VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG) < 0)
                 return call_fail(call);
         return 0;
 }
 
-/* The failure that led here is the one to be told. */
-static void define_again(Call *call, const char *definition) {
-        virDomainPtr domain = virDomainDefineXMLFlags(call->connection, definition, 0);
+/* For the next start: a place in the order of booting, and new spare ports. The device is there without. */
+static void tidy_definition(Call *call) {
+        _cleanup_free_ char *definition = NULL, *tidy = NULL;
+        _cleanup_(vm_spec_freep) VmSpec *spec = NULL;
+        int r;
 
-        if (!domain)
-                log_error("the definition of domain %s could not be restored: it names %s, which could not "
-                          "be attached", call->uuid, PCI_ADDRESS_TEXT(&call->added->devices[0].address));
-        else
-                (void) virDomainFree(domain);
+        r = read_definition(call, &definition);
+        if (r >= 0)
+                r = vm_spec_from_xml(definition, &spec);
+        if (r >= 0)
+                r = vm_spec_edit_xml(definition, spec, &tidy);
+        if (r >= 0)
+                r = define(call, tidy);
+        if (r < 0)
+                log_warning("domain %s has a device more, but may have no spare ports when it starts again",
+                            call->uuid);
+        error_clear(&call->error);
 }
 
-/* The definition first: libvirt refuses there what it would refuse later, before anything is plugged in. */
+/* libvirt changes both, the running domain and the definition, or neither. */
 static int run_attach_device(Call *call) {
-        _cleanup_free_ char *definition = NULL, *changed = NULL, *live = NULL;
+        _cleanup_free_ char *definition = NULL, *live = NULL;
         int r;
 
         live = virDomainGetXMLDesc(call->domain, 0);
@@ -155,15 +175,18 @@ static int run_attach_device(Call *call) {
         if (r >= 0)
                 r = choose_port(call, live, definition);
         if (r >= 0)
-                r = change_definition(call, definition, &changed);
+                r = tell_identity(call, live, VIR_DOMAIN_AFFECT_LIVE);
         if (r >= 0)
-                r = define(call, changed);
-        if (r < 0)
-                return r;
+                r = tell_identity(call, definition, VIR_DOMAIN_AFFECT_CONFIG);
+        if (r >= 0)
+                r = plug(call);
+        if (r >= 0) {
+                tidy_definition(call);
+                return 0;
+        }
 
-        r = plug(call, live);
-        if (r < 0)
-                define_again(call, definition);
+        forget_identity(call, live, VIR_DOMAIN_AFFECT_LIVE);
+        forget_identity(call, definition, VIR_DOMAIN_AFFECT_CONFIG);
         return r;
 }
 

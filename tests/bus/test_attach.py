@@ -219,6 +219,8 @@ class Running(AttachTest):
         self.assertEqual((job['State'], job['Error'][0]), ('failed', fixture.PREFIX + 'NotSupported'))
         self.assertEqual(self.devices(vm), [path(FREE_2)])
         self.assertEqual(self.alice.get(path(FREE_2), 'Device', 'VM'), vm)
+        self.alice.succeed(self.alice.vm(vm, 'Stop', {'force': True, 'timeout': fixture.u64(0)}))
+        self.assertEqual(self.devices(vm), [path(FREE_2)])
 
     def test_what_waits_for_it_comes_home(self):
         vm = self.alice.create('holding', nvme=[FREE_2], start=True)

@@ -318,7 +318,12 @@ static void test_serial(void **state) {
         assert_refused(f, ERROR_NO_SUCH_DEVICE, "serial S1");
 }
 
-/* On vfio-pci a drive says no serial number: where it was it is believed, and nowhere else. */
+/* The inventory of a daemon that has just begun. */
+static void start_anew(Fixture *f) {
+        devices_clear(&f->manager.devices);
+}
+
+/* On vfio-pci a drive says no serial number: in its slot it is believed to be the one. */
 static void test_unknown_serial(void **state) {
         Fixture *f = *state;
 
@@ -329,11 +334,77 @@ static void test_unknown_serial(void **state) {
 
         empty_slots(f);
         add_drive(f, "01.0", "01", 2, NULL);
+        start_anew(f);
         assert_in_place(f);
 
         empty_slots(f);
+        add_drive(f, "01.0", "02", 2, NULL);
+        start_anew(f);
+        vm_spec_free(assert_moved(f, "0000:01:00.0 has moved to 0000:02:00.0"));
+
+        empty_slots(f);
         add_drive(f, "01.1", "02", 2, NULL);
+        start_anew(f);
         assert_refused(f, ERROR_NO_SUCH_DEVICE, "serial S1");
+
+        empty_slots(f);
+        add_drive(f, "01.1", "01", 2, NULL);
+        start_anew(f);
+        assert_refused(f, ERROR_IDENTITY_CHANGED, "in another slot");
+
+        /* What is held for this VM is its own. */
+        const Claim claim = { .address = f->vm->spec->devices[0].address, .vendor_id = 0x10de, .device_id = 0xa808,
+                              .vm = f->vm->spec->uuid, .boot_id = f->manager.boot_id, .state = CLAIM_BOUND };
+        assert_int_equal(claim_write(f->manager.claims_fd, &claim), 0);
+        start_anew(f);
+        assert_in_place(f);
+}
+
+/* A drive that says its number elsewhere is surer than one that says none in the old place. */
+static void test_serial_before_slot(void **state) {
+        Fixture *f = *state;
+
+        empty_slots(f);
+        add_drive(f, "01.0", "01", 2, "S1");
+        refresh(f);
+        give(f, f->vm, "0000:01:00.0", "0000:01:00.0");
+
+        empty_slots(f);
+        add_drive(f, "01.0", "02", 2, NULL);
+        add_drive(f, "01.1", "03", 3, "S1");
+        start_anew(f);
+        vm_spec_free(assert_moved(f, "0000:01:00.0 has moved to 0000:03:00.0"));
+}
+
+/* The number that a drive said before it went to vfio-pci is still known then. */
+static void test_serial_is_kept(void **state) {
+        Fixture *f = *state;
+        const PciAddress address = { .bus = 1 };
+
+        empty_slots(f);
+        add_drive(f, "01.0", "01", 2, "S1");
+        refresh(f);
+        tree_set_driver(f->tree, "0000:01:00.0", "vfio-pci");
+        refresh(f);
+        assert_string_equal(devices_find(&f->manager, &address)->pci->driver, "vfio-pci");
+        give(f, f->vm, "0000:01:00.0", "0000:01:00.0");
+        assert_string_equal(f->vm->spec->devices[0].serial, "S1");
+}
+
+/* Put into the domain with virsh: where it is it stays, and it is looked for nowhere else. */
+static void test_unknown_device(void **state) {
+        Fixture *f = *state;
+        VmDevice *device = vm_spec_add_device(f->vm->spec);
+
+        assert_non_null(device);
+        device->address = device->requested = (PciAddress) { .bus = 1 };
+        empty_slots(f);
+        add_card(f, "01.0", "01", 2);
+        assert_in_place(f);
+
+        empty_slots(f);
+        add_card(f, "01.0", "02", 2);
+        assert_refused(f, ERROR_NO_SUCH_DEVICE, "0000:01:00.0");
 }
 
 static void test_something_else(void **state) {
@@ -376,6 +447,9 @@ int main(void) {
                 TEST(test_assigned_to_another),
                 TEST(test_serial),
                 TEST(test_unknown_serial),
+                TEST(test_serial_before_slot),
+                TEST(test_serial_is_kept),
+                TEST(test_unknown_device),
                 TEST(test_something_else),
                 TEST(test_sibling_missing),
         };

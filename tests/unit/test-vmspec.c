@@ -237,12 +237,17 @@ static void test_golden(_unused_ void **state) {
         }
 }
 
+/* Made by the tests of editing, below. */
+static const char *const edits[] = { "edit-attach", "edit-detach" };
+
 static void test_golden_is_valid(_unused_ void **state) {
         if (system("command -v virt-xml-validate >/dev/null 2>&1") != 0)
                 skip();
 
-        for (size_t i = 0; i < ELEMENTSOF(configurations); i++) {
-                _cleanup_free_ char *path = golden_path(configurations[i].name), *command = NULL;
+        for (size_t i = 0; i < ELEMENTSOF(configurations) + ELEMENTSOF(edits); i++) {
+                const char *name = i < ELEMENTSOF(configurations) ? configurations[i].name
+                                                                  : edits[i - ELEMENTSOF(configurations)];
+                _cleanup_free_ char *path = golden_path(name), *command = NULL;
 
                 assert_true(asprintf(&command, "virt-xml-validate '%s' domain >&2", path) >= 0);
                 if (system(command) != 0)

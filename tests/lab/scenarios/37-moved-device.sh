@@ -71,7 +71,7 @@ as alice vmkitctl detach "$VM" "$MOVED"
 driver "$MOVED" nvme
 as alice vmkitctl attach "$VM" "$MOVED"
 pull "$MOVED"
-expect_fail 4 as alice vmkitctl start "$VM"
+expect_fail 1 as alice vmkitctl start "$VM"
 contains "$MOVED" lab-free gone
 plug "$FREE" 1
 
