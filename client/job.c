@@ -258,11 +258,20 @@ static int outcome_by_signal(Waiter *w, Failure *failure) {
                         failure);
 }
 
+/* Worth knowing however it ended. */
+static void show_note(Waiter *w) {
+        const char *note = json_string(w->properties, "Note");
+
+        if (note && !w->c->quiet)
+                fprintf(stderr, "Note: %s\n", note);
+}
+
 static int outcome(Waiter *w, Failure *failure) {
         _cleanup_failure_ Failure gone = { 0 };
 
         if (read_job(w, &gone) < 0)
                 return outcome_by_signal(w, failure);
+        show_note(w);
         if (streq_ptr(json_string(w->properties, "State"), "done"))
                 return 1;
 

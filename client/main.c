@@ -42,7 +42,7 @@ static const Verb verbs[] = {
           "remove a VM and its disk", "Destroy" },
         { "attach", "NAME ADDRESS", verb_vm_change, allow_options,
           "give a VM a device", "AttachDevice" },
-        { "detach", "NAME ADDRESS", verb_vm_change, NULL,
+        { "detach", "NAME ADDRESS", verb_vm_change, detach_options,
           "take it back", "DetachDevice" },
         { "image import", "NAME FILE", verb_image_import, NULL,
           "put a disk image into the store", NULL },

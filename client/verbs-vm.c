@@ -22,6 +22,12 @@ const OptionSpec stop_options[] = {
         { 0 },
 };
 
+const OptionSpec detach_options[] = {
+        { .name = "timeout", .kind = OPTION_SECONDS, .value = "SECONDS", .key = "timeout",
+          .help = "how long the guest may take (default 30)" },
+        { 0 },
+};
+
 const OptionSpec destroy_options[] = {
         { .name = "force", .kind = OPTION_FLAG, .key = "force", .help = "even if it is running" },
         { .name = "keep-disk", .kind = OPTION_FLAG, .key = "keep-disk",

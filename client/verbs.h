@@ -21,7 +21,7 @@ extern const OptionSpec create_options[];
 int verb_create(Client *c, Failure *failure);
 
 /* verbs-vm.c */
-extern const OptionSpec stop_options[], destroy_options[];
+extern const OptionSpec stop_options[], detach_options[], destroy_options[];
 int verb_list(Client *c, Failure *failure);
 int verb_info(Client *c, Failure *failure);
 int verb_vm_change(Client *c, Failure *failure);

@@ -64,6 +64,12 @@ GETTER(get_phase) {
         return sd_bus_message_append(reply, "s", ((Job *) userdata)->phase);
 }
 
+GETTER(get_note) {
+        const char *note = ((Job *) userdata)->note;
+
+        return sd_bus_message_append(reply, "s", note ? note : "");
+}
+
 GETTER(get_started_by) {
         return sd_bus_message_append(reply, "u", (uint32_t) ((Job *) userdata)->started_by);
 }
@@ -101,6 +107,7 @@ const sd_bus_vtable job_properties[] = {
         SD_BUS_PROPERTY("Progress", "d", get_progress, 0, CHANGES),
         SD_BUS_PROPERTY("ProgressKnown", "b", get_progress_known, 0, CHANGES),
         SD_BUS_PROPERTY("Phase", "s", get_phase, 0, CHANGES),
+        SD_BUS_PROPERTY("Note", "s", get_note, 0, CHANGES),
         SD_BUS_PROPERTY("StartedBy", "u", get_started_by, 0, CONSTANT),
         SD_BUS_PROPERTY("StartedAt", "t", get_started_at, 0, CONSTANT),
         SD_BUS_PROPERTY("Cancelable", "b", get_cancelable, 0, CHANGES),

@@ -15,6 +15,7 @@
 #include "options.h"
 #include "paths.h"
 #include "plan-message.h"
+#include "plan-rights.h"
 #include "request-message.h"
 
 static Manager *manager_of(const Call *call) {
@@ -89,61 +90,15 @@ int manager_inspect_request(Call *call, DeviceList *ret) {
         return r;
 }
 
-static void vendor_text(const PciDevice *pci, char buffer[5]) {
-        snprintf(buffer, 5, "%04x", pci->vendor_id);
-}
-
-static int add_device_rights(Auth *auth, const Plan *plan) {
-        int r = 0;
-
-        for (size_t i = 0; r >= 0 && i < plan->n_devices; i++) {
-                const PlanDevice *device = &plan->devices[i];
-                const PciDevice *pci = device->device->pci;
-                const char *kind = device_kind_to_string(pci->kind);
-                char address[PCI_ADDRESS_TEXT_MAX], vendor[5];
-
-                pci_address_format(&pci->address, address);
-                vendor_text(pci, vendor);
-                r = auth_add(auth, ACTION_USE_DEVICE, plan->spec->name, address, kind, vendor);
-                if (r >= 0 && device->overridden)
-                        r = auth_add(auth, ACTION_OVERRIDE_DEVICE, plan->spec->name, address, kind, vendor);
-        }
-        return r;
-}
-
-/* Who says `allow` asks for the right to override, whether or not a reason stands against a device now. */
-static int add_override_right(Auth *auth, const VmRequest *request) {
-        if (strv_length(request->allow) == 0)
-                return 0;
-        return auth_add(auth, ACTION_OVERRIDE_DEVICE, request->name, "", "", "");
-}
-
 static int describe_creation(const Plan *plan, const VmRequest *request, char **ret) {
-        _cleanup_strv_ char **parts = NULL;
-        _cleanup_free_ char *devices = NULL, *allowed = NULL;
-        int r = 0;
+        _cleanup_free_ char *devices = NULL, *allowed = strv_join(request->allow, ", ");
+        int r;
 
-        for (size_t i = 0; r >= 0 && i < plan->n_devices; i++) {
-                const DeviceList *unit = &plan->devices[i].unit;
-
-                for (size_t k = 0; r >= 0 && k < unit->n; k++) {
-                        char *part;
-
-                        if (asprintf(&part, "%s (%s)", PCI_ADDRESS_TEXT(&unit->items[k]->address),
-                                     device_kind_to_string(unit->items[k]->kind)) < 0)
-                                return -ENOMEM;
-                        r = strv_consume(&parts, part);
-                }
-        }
-        if (r < 0)
-                return r;
-
-        devices = strv_join(parts, ", ");
-        allowed = strv_join(request->allow, ", ");
-        if (!devices || !allowed)
+        r = plan_describe_devices(plan, &devices);
+        if (r < 0 || !allowed)
                 return -ENOMEM;
         if (asprintf(ret, "create the virtual machine %s%s%s%s%s", plan->spec->name,
-                     parts ? " with the devices " : "", devices, *allowed ? " in spite of: " : "",
+                     *devices ? " with the devices " : "", devices, *allowed ? " in spite of: " : "",
                      allowed) < 0)
                 return -ENOMEM;
         return 0;
@@ -162,9 +117,7 @@ int manager_create_details(Call *call, Error *error) {
         if (r >= 0)
                 r = plan_refuse(plan, error);
         if (r >= 0)
-                r = add_device_rights(&call->auth, plan);
-        if (r >= 0)
-                r = add_override_right(&call->auth, request);
+                r = auth_add_devices(&call->auth, plan, request->allow);
         if (r >= 0)
                 r = describe_creation(plan, request, &call->auth.act);
         if (r >= 0)

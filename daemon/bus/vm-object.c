@@ -6,11 +6,14 @@
 
 #include "base/log.h"
 #include "base/strv.h"
+#include "core/plan.h"
 #include "methods.h"
 #include "options.h"
 #include "paths.h"
+#include "plan-rights.h"
 
 #define STOP_TIMEOUT_DEFAULT (90 * USEC_PER_SEC)
+#define DETACH_TIMEOUT_DEFAULT (30 * USEC_PER_SEC)
 
 /* --- who may ---------------------------------------------------------------------------------------------- */
 
@@ -151,59 +154,119 @@ int vm_handle_destroy(Call *call, Error *error) {
 
 /* --- devices of a VM that is there ------------------------------------------------------------------------ */
 
-int vm_read_device(Call *call, Error *error) {
-        PciAddress *address = calloc(1, sizeof(PciAddress));
+typedef struct DeviceArguments {
+        PciAddress address;
+        char **allow;
+        uint64_t timeout;
+} DeviceArguments;
+
+static void free_device_arguments(void *p) {
+        DeviceArguments *arguments = p;
+
+        if (arguments)
+                strv_free(arguments->allow);
+        free(arguments);
+}
+
+static int read_device_arguments(Call *call, const OptionSpec *specs, size_t n, Error *error) {
+        DeviceArguments *arguments = calloc(1, sizeof(DeviceArguments));
         const char *text;
         int r;
 
-        if (!address)
+        if (!arguments)
                 return -ENOMEM;
-        call->data = address;
-        call->free_data = free;
+        arguments->timeout = DETACH_TIMEOUT_DEFAULT;
+        call->data = arguments;
+        call->free_data = free_device_arguments;
 
         r = sd_bus_message_read(call->message, "s", &text);
         if (r < 0)
                 return r;
-        if (pci_address_parse(text, address) < 0)
+        if (pci_address_parse(text, &arguments->address) < 0)
                 return error_set(error, ERROR_INVALID_ADDRESS, "'%.40s' is not a PCI address", text);
-        return options_read_none(call->message, error);
+        return options_read(call->message, specs, n, arguments, error);
 }
 
-int vm_device_details(Call *call, Error *error) {
-        const PciAddress *address = call->data;
-        char text[PCI_ADDRESS_TEXT_MAX], vendor[5] = "";
-        const char *kind = "";
+int vm_read_attach(Call *call, Error *error) {
+        static const OptionSpec specs[] = { { "allow", "as", offsetof(DeviceArguments, allow) } };
+        int r = read_device_arguments(call, specs, ELEMENTSOF(specs), error);
+
+        if (r >= 0)
+                r = allow_check(((const DeviceArguments *) call->data)->allow, error);
+        return r < 0 ? r : devices_refresh_if_old(call->bus->manager);
+}
+
+int vm_read_detach(Call *call, Error *error) {
+        static const OptionSpec specs[] = { { "timeout", "t", offsetof(DeviceArguments, timeout) } };
+        int r = read_device_arguments(call, specs, ELEMENTSOF(specs), error);
+
+        if (r >= 0 && ((const DeviceArguments *) call->data)->timeout > STOP_TIMEOUT_MAX)
+                r = error_set(error, ERROR_INVALID_OPTION, "The option timeout is longer than a day");
+        return r;
+}
+
+int vm_inspect_attach(Call *call, DeviceList *ret) {
+        const DeviceArguments *arguments = call->data;
+        const Device *d = devices_find(call->bus->manager, &arguments->address);
+
+        return d ? device_unit(d, ret) : 0;
+}
+
+static int describe_attachment(const Vm *vm, const Plan *plan, char *const *allow, char **ret) {
+        _cleanup_free_ char *devices = NULL, *allowed = strv_join(allow, ", ");
+        int r;
+
+        r = plan_describe_devices(plan, &devices);
+        if (r < 0 || !allowed)
+                return -ENOMEM;
+        if (asprintf(ret, "attach to the virtual machine %s the devices %s%s%s", vm->spec->name, devices,
+                     *allowed ? " in spite of: " : "", allowed) < 0)
+                return -ENOMEM;
+        return 0;
+}
+
+/* As for a VM that is made: what cannot be is refused before anyone is asked for a password. */
+int vm_attach_details(Call *call, Error *error) {
+        const DeviceArguments *arguments = call->data;
+        _cleanup_(plan_freep) Plan *plan = NULL;
         Vm *vm;
         int r;
 
-        r = vm_details(call, error);
+        r = call_vm(call, &vm, error);
         if (r >= 0)
-                r = call_vm(call, &vm, error);
-        if (r < 0)
-                return r;
-
-        pci_address_format(address, text);
-        const Device *d = devices_find(call->bus->manager, address);
-        if (d) {
-                snprintf(vendor, sizeof(vendor), "%04x", d->pci->vendor_id);
-                kind = device_kind_to_string(d->pci->kind);
-        }
-        return auth_add(&call->auth, ACTION_USE_DEVICE, vm->spec->name, text, kind, vendor);
-}
-
-static int refuse_hotplug(Error *error) {
-        (void) error_set(error, ERROR_NOT_SUPPORTED,
-                         "Devices of a VM that is there cannot be changed in this version of vmkit");
-        error_set_remedy(error, "Destroy the VM with --keep-disk and create it again with other devices.");
-        return -error_code_errno(ERROR_NOT_SUPPORTED);
+                r = vm_plan_attachment(vm, call->caller, &arguments->address, arguments->allow, &plan, error);
+        if (r >= 0)
+                r = auth_add(&call->auth, action_for(call, vm), vm->spec->name, "", "", "");
+        if (r >= 0)
+                r = auth_add_devices(&call->auth, plan, arguments->allow);
+        return r < 0 ? r : describe_attachment(vm, plan, arguments->allow, &call->auth.act);
 }
 
 int vm_handle_attach(Call *call, Error *error) {
-        return refuse_hotplug(error);
+        const DeviceArguments *arguments = call->data;
+        _cleanup_(plan_freep) Plan *plan = NULL;
+        Job *job;
+        Vm *vm;
+        int r;
+
+        r = prepare(call, &vm, error);
+        if (r >= 0)
+                r = vm_plan_attachment(vm, call->caller, &arguments->address, arguments->allow, &plan, error);
+        if (r >= 0)
+                r = vm_attach(vm, call->caller, TAKE_PTR(plan), arguments->allow, &job, error);
+        return r < 0 ? r : call_reply_job(call, job);
 }
 
 int vm_handle_detach(Call *call, Error *error) {
-        return refuse_hotplug(error);
+        const DeviceArguments *arguments = call->data;
+        Job *job;
+        Vm *vm;
+        int r;
+
+        r = prepare(call, &vm, error);
+        if (r >= 0)
+                r = vm_detach(vm, call->caller, &arguments->address, arguments->timeout, &job, error);
+        return r < 0 ? r : call_reply_job(call, job);
 }
 
 /* --- autostart -------------------------------------------------------------------------------------------- */

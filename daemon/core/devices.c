@@ -350,6 +350,14 @@ static void merge_clear(Merge *merge) {
         free(merge->changed);
 }
 
+/* Only its own driver tells a drive's serial number; on vfio-pci it is the one it was. */
+static int keep_serial(const PciDevice *before, PciDevice *now) {
+        if (now->serial || !before->serial)
+                return 0;
+        now->serial = strdup(before->serial);
+        return now->serial ? 0 : -ENOMEM;
+}
+
 /* Both inventories are in the order of addresses, so one walk over the two pairs them up. */
 static int merge_inventories(Manager *m, const Inventory *next, Device **items, Merge *merge) {
         Device **old = m->devices.items;
@@ -374,6 +382,8 @@ static int merge_inventories(Manager *m, const Inventory *next, Device **items, 
                 }
 
                 if (same_place) {
+                        if (keep_serial(old[i]->pci, pci) < 0)
+                                return -ENOMEM;
                         items[k] = old[i++];
                         if (device_differs(items[k]->pci, pci))
                                 merge->changed[merge->n_changed++] = items[k];

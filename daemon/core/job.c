@@ -65,6 +65,7 @@ Job *job_free(Job *job) {
         sd_event_source_disable_unref(job->timer);
         sd_event_source_disable_unref(job->expiry);
         error_clear(&job->error);
+        free(job->note);
         free(job->steps);
         free(job);
         return NULL;

@@ -64,6 +64,7 @@ struct Job {
 
         JobState state;
         const char *phase;
+        char *note;            /* what the caller should know although nothing failed; NULL: nothing */
         double progress;       /* 0…1 */
         bool progress_known;
         uint64_t progress_at;  /* when it was last told, to tell it not too often */

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/io.h"
+#include "identity.h"
 #include "manager.h"
 #include "plan.h"
 #include "quota.h"
@@ -187,18 +188,8 @@ static int fill_vm_device(VmDevice *to, const Device *requested, const PciDevice
 
         to->address = pci->address;
         to->requested = requested->pci->address;
-        to->vendor_id = pci->vendor_id;
-        to->device_id = pci->device_id;
-        to->subsystem_vendor_id = pci->subsystem_vendor_id;
-        to->subsystem_device_id = pci->subsystem_device_id;
-        r = copy_string(device_kind_to_string(pci->kind), &to->kind);
-        if (r >= 0)
-                r = copy_string(pci->serial, &to->serial);
-        if (r >= 0)
-                r = copy_string(pci->slot_path, &to->slot_path);
-        if (r >= 0)
-                r = strv_copy(allow, &to->allow);
-        return r;
+        r = identity_describe(to, pci);
+        return r < 0 ? r : strv_copy(allow, &to->allow);
 }
 
 /* What the guest sees: the device and its siblings in the slot. Others of the unit only move along. */
@@ -341,12 +332,12 @@ static int plan_named_device(Manager *m, Plan *plan, const VmRequest *request, c
         return r;
 }
 
-static int explain_no_candidate(Plan *plan, const Candidates *candidates, const char *option) {
-        _cleanup_free_ char *why = NULL;
-
+static int explain_no_candidate(Plan *plan, const Candidates *candidates, const char *option,
+                                const char *vendor) {
         if (candidates->n == 0)
                 return add_finding(plan, SEVERITY_FAIL, ERROR_NO_CANDIDATE, "no-candidate", NULL,
-                                   "This host has no %s that could be chosen", option);
+                                   "This host has no %s%s%s that could be chosen", option,
+                                   vendor ? " of the vendor " : "", vendor ? vendor : "");
 
         const Candidate *first = &candidates->items[0];
         const Reason *reason = &first->reasons.items[0];
@@ -383,7 +374,7 @@ static int plan_automatic_device(Manager *m, Plan *plan, const VmRequest *reques
         if (!best && !m->devices.inventory->has_iommu)
                 return 0; /* told once, by judge_iommu() */
         if (!best)
-                return explain_no_candidate(plan, &candidates, option);
+                return explain_no_candidate(plan, &candidates, option, vendor);
 
         r = tell_reasons(plan, best, &candidates.items[0].reasons, request->allow);
         return r < 0 ? r : plan_take_device(plan, best, request, true, candidates.items[0].reasons.n > 0);
@@ -602,6 +593,20 @@ static int judge_limits(Manager *m, Plan *plan, const VmRequest *request) {
         return add_finding(plan, SEVERITY_FAIL, ERROR_LIMIT_EXCEEDED, code, NULL, "%s", error.message);
 }
 
+/* The owner of the VM has it on account, whoever attaches it; an administrator may exceed the limit. */
+static int judge_device_limit(Manager *m, Plan *plan, uid_t caller) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        const char *code;
+        int r;
+
+        const Vm *vm = manager_find_vm_by_uuid(m, plan->spec->uuid);
+        const Quota extra = { .devices = plan->spec->n_devices - (vm ? vm->spec->n_devices : 0) };
+        r = caller == 0 ? 0 : quota_check(m, plan->spec->owner, &extra, &code, &error);
+        if (r <= 0)
+                return r;
+        return add_finding(plan, SEVERITY_FAIL, ERROR_LIMIT_EXCEEDED, code, NULL, "%s", error.message);
+}
+
 /* ---------------------------------------------------------------------------------------------------------- */
 
 static int judge_all(Manager *m, Plan *plan, const VmRequest *request) {
@@ -663,5 +668,38 @@ int plan_pin_request(const Plan *plan, VmRequest *request) {
                 if (r < 0)
                         return r;
         }
+        return 0;
+}
+
+/* --- a device for a VM that is there ---------------------------------------------------------------------- */
+
+static int judge_attachment(Manager *m, Plan *plan, const VmRequest *request, bool pins_memory) {
+        int r;
+
+        r = judge_iommu(m, plan, request);
+        if (r >= 0)
+                r = plan_devices(m, plan, request);
+        if (r >= 0 && pins_memory)
+                r = judge_memory(m, plan);
+        return r < 0 ? r : judge_device_limit(m, plan, request->caller);
+}
+
+int plan_make_attachment(Manager *m, const VmSpec *spec, const VmRequest *request, bool pins_memory,
+                         Plan **ret) {
+        _cleanup_(plan_freep) Plan *plan = calloc(1, sizeof(Plan));
+        int r;
+
+        if (!plan)
+                return -ENOMEM;
+
+        r = vm_spec_copy(spec, &plan->spec);
+        if (r >= 0)
+                r = devices_refresh_if_old(m);
+        if (r >= 0)
+                r = judge_attachment(m, plan, request, pins_memory);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(plan);
         return 0;
 }

@@ -55,3 +55,8 @@ int plan_refuse(const Plan *plan, Error *error);
 /* The device addresses of the plan in place of `auto`, so that what was shown (and consented to) is what a
  * second plan takes, or nothing. */
 int plan_pin_request(const Plan *plan, VmRequest *request);
+
+/* The same for a device that a VM is to get in addition: request names it under `passthrough`. The plan's
+ * spec is the VM's with the device. pins_memory: its memory is yet to be found. */
+int plan_make_attachment(Manager *m, const VmSpec *spec, const VmRequest *request, bool pins_memory,
+                         Plan **ret);

@@ -16,7 +16,8 @@ int quota_used(const Manager *m, uid_t uid, Quota *ret) {
                 used.vms++;
                 used.cpus += spec->cpus;
                 used.memory += spec->memory;
-                used.devices += spec->n_devices;
+                used.devices += m->vms[i]->wanted ? MAX(spec->n_devices, m->vms[i]->wanted->n_devices)
+                                                  : spec->n_devices;
                 used.image_bytes += spec->disk_bytes;
         }
 

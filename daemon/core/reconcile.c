@@ -348,18 +348,6 @@ static void autostart(Manager *m) {
 
 /* --- what libvirt says ------------------------------------------------------------------------------------ */
 
-static void take_spec(Vm *vm, VmSpec **spec) {
-        VmSpec *previous = vm->spec;
-
-        if (vm->job)
-                return;
-        vm->spec = TAKE_PTR(*spec);
-        vm_tell_assignments(vm->manager, previous);
-        vm_tell_assignments(vm->manager, vm->spec);
-        observer_vm_changed(vm);
-        vm_spec_free(previous);
-}
-
 static void add_vm(Manager *m, VmSpec **spec, DomainState state) {
         Vm *vm;
         int r;
@@ -427,7 +415,7 @@ static void on_connected(DomainInfo *domains, size_t n, void *userdata) {
                         add_vm(m, &domains[i].spec, domains[i].state);
                         continue;
                 }
-                take_spec(vm, &domains[i].spec);
+                vm_spec_seen(vm, &domains[i].spec);
                 vm->defined = true;
                 vm_state_changed(vm, domains[i].state);
                 if (vm_is_active(vm) && !vm->job)
@@ -474,7 +462,7 @@ static void on_changed(const char *uuid, DomainState state, VmSpec **spec, bool 
         }
 
         if (spec && *spec)
-                take_spec(vm, spec);
+                vm_spec_seen(vm, spec);
         if (stopped_for && vm->state != DOMAIN_STOPPED)
                 log_info("The VM %s has stopped (%s)", vm->spec->name, stopped_for);
         vm_state_changed(vm, state);

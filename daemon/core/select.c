@@ -33,11 +33,16 @@ void candidates_clear(Candidates *candidates) {
         *candidates = (Candidates) {};
 }
 
+/* Also by what a job under way is about to make of it. */
+static bool is_or_will_be_assigned(const Vm *vm, const PciAddress *address) {
+        return vm_is_assigned(vm, address) || (vm->wanted && vm_spec_find_device(vm->wanted, address));
+}
+
 Vm *device_assigned_elsewhere(const Device *d, const Vm *vm) {
         const Manager *m = d->manager;
 
         for (size_t i = 0; i < m->n_vms; i++)
-                if (m->vms[i] != vm && vm_is_assigned(m->vms[i], &d->pci->address))
+                if (m->vms[i] != vm && is_or_will_be_assigned(m->vms[i], &d->pci->address))
                         return m->vms[i];
         return NULL;
 }
@@ -52,6 +57,44 @@ static int add_assignment(const Candidate *candidate, Reasons *reasons) {
                            PCI_ADDRESS_TEXT(&candidate->device->pci->address), other->spec->name);
 }
 
+static bool is_wanted(const Device *d, const Selection *selection) {
+        if (d->pci->kind != selection->kind)
+                return false;
+        if (selection->vendor && !vendor_matches(selection->vendor, d->pci->vendor_id))
+                return false;
+        return !selection->taken || !device_list_contains(selection->taken, &d->pci->address);
+}
+
+static bool has_reason(const Candidate *candidate, ReasonCode code) {
+        for (size_t i = 0; i < candidate->reasons.n; i++)
+                if (candidate->reasons.items[i].code == code)
+                        return true;
+        return false;
+}
+
+/* What the host shows itself on, which a caller may take all the same. */
+static bool is_display_of_host(const Candidate *candidate) {
+        return has_reason(candidate, REASON_BOOT_DISPLAY) || has_reason(candidate, REASON_FRAMEBUFFER_CONSOLE) ||
+               has_reason(candidate, REASON_ACTIVE_CONNECTOR);
+}
+
+static bool is_near(const Candidate *candidate, const DeviceList *taken) {
+        for (size_t i = 0; taken && i < taken->n; i++)
+                if (taken->items[i]->numa_node >= 0 &&
+                    taken->items[i]->numa_node == candidate->device->pci->numa_node)
+                        return true;
+        return false;
+}
+
+/* The best has the fewest of these against it, the first ones weighing most; then the address decides, so that
+ * the same host always gives the same answer. */
+static unsigned demerits(const Candidate *candidate, const Selection *selection) {
+        return (unsigned) !candidate->eligible << 4 | (unsigned) has_reason(candidate, REASON_HAS_DATA) << 3 |
+               (unsigned) is_display_of_host(candidate) << 2 |
+               (unsigned) pci_device_is_integrated(candidate->device->pci) << 1 |
+               (unsigned) !is_near(candidate, selection->taken);
+}
+
 static int candidate_judge(Candidate *candidate, const Selection *selection) {
         int r;
 
@@ -64,37 +107,15 @@ static int candidate_judge(Candidate *candidate, const Selection *selection) {
                 return r;
 
         candidate->eligible = !reasons_blocking(&candidate->reasons, selection->allow);
+        candidate->demerits = demerits(candidate, selection);
         return 0;
 }
 
-static bool is_wanted(const Device *d, const Selection *selection) {
-        if (d->pci->kind != selection->kind)
-                return false;
-        if (selection->vendor && !vendor_matches(selection->vendor, d->pci->vendor_id))
-                return false;
-        return !selection->taken || !device_list_contains(selection->taken, &d->pci->address);
-}
-
-static bool has_data(const Candidate *candidate) {
-        for (size_t i = 0; i < candidate->reasons.n; i++)
-                if (candidate->reasons.items[i].code == REASON_HAS_DATA)
-                        return true;
-        return false;
-}
-
-/* Eligible before not, without data before with, in a slot before integrated, then by address, so that the
- * same host always gives the same answer. */
 static int compare_candidates(const void *x, const void *y) {
         const Candidate *a = x, *b = y;
 
-        if (a->eligible != b->eligible)
-                return a->eligible ? -1 : 1;
-        if (has_data(a) != has_data(b))
-                return has_data(a) ? 1 : -1;
-
-        bool integrated = pci_device_is_integrated(a->device->pci);
-        if (integrated != pci_device_is_integrated(b->device->pci))
-                return integrated ? 1 : -1;
+        if (a->demerits != b->demerits)
+                return a->demerits < b->demerits ? -1 : 1;
         return pci_address_compare(&a->device->pci->address, &b->device->pci->address);
 }
 

@@ -10,6 +10,7 @@ typedef struct Candidate {
         Device *device;
         bool eligible;
         Reasons reasons; /* why not; and what was overridden */
+        unsigned demerits;
 } Candidate;
 
 typedef struct Candidates {
@@ -24,7 +25,7 @@ typedef struct Selection {
         DeviceKind kind;
         const char *vendor;         /* "nvidia", "amd", "intel"; NULL: any */
         char *const *allow;         /* codes that do not count */
-        const DeviceList *taken;    /* chosen for the same VM already; NULL: none */
+        const DeviceList *taken;    /* chosen for the same VM already: another one, near to them; NULL: none */
 } Selection;
 
 int select_candidates(Manager *m, const Selection *selection, Candidates *ret);

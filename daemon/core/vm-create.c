@@ -209,7 +209,9 @@ static int run_define(Job *job, Error *error) {
         _cleanup_free_ char *xml = NULL;
         int r;
 
-        r = vm_spec_to_xml(job->vm->spec, &xml);
+        r = vm_spec_place_devices(job->vm->spec);
+        if (r >= 0)
+                r = vm_spec_to_xml(job->vm->spec, &xml);
         if (r < 0)
                 return error_set_errno(error, r, "Could not write the domain");
         return virt_define(job->manager->virt, xml, on_defined, job, error);

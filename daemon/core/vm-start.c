@@ -4,6 +4,7 @@
  * a stop, or a start that failed, each goes where on-stop says. */
 
 #include "base/log.h"
+#include "identity.h"
 #include "manager.h"
 #include "observer.h"
 #include "stop-all.h"
@@ -20,32 +21,16 @@ static bool is_first_of_unit(const VmSpec *spec, size_t index) {
         return true;
 }
 
-static int check_identity(const VmDevice *wanted, const PciDevice *found, Error *error) {
-        if (wanted->vendor_id == found->vendor_id && wanted->device_id == found->device_id &&
-            wanted->subsystem_vendor_id == found->subsystem_vendor_id &&
-            wanted->subsystem_device_id == found->subsystem_device_id &&
-            (!wanted->serial || !found->serial || streq(wanted->serial, found->serial)))
-                return 0;
-
-        return error_set(error, ERROR_IDENTITY_CHANGED,
-                         "%s is %04x:%04x%s%s now, but the VM was given %04x:%04x%s%s",
-                         PCI_ADDRESS_TEXT(&wanted->address), found->vendor_id, found->device_id,
-                         found->serial ? " serial " : "", found->serial ? found->serial : "",
-                         wanted->vendor_id, wanted->device_id, wanted->serial ? " serial " : "",
-                         wanted->serial ? wanted->serial : "");
-}
-
 static int check_device(const Vm *vm, const VmDevice *wanted, Device **ret, Error *error) {
         Device *d = devices_find(vm->manager, &wanted->address);
-        int r;
 
         if (!d)
                 return error_set(error, ERROR_NO_SUCH_DEVICE, "The device %s of the VM %s is gone",
                                  PCI_ADDRESS_TEXT(&wanted->address), vm->spec->name);
-
-        r = check_identity(wanted, d->pci, error);
-        if (r < 0)
-                return r;
+        if (!identity_matches(wanted, d->pci))
+                return error_set(error, ERROR_IDENTITY_CHANGED,
+                                 "%s is another device now than a moment ago, when the VM %s was to start",
+                                 PCI_ADDRESS_TEXT(&wanted->address), vm->spec->name);
 
         *ret = d;
         return 0;
@@ -96,6 +81,44 @@ static int lease_unit(Vm *vm, const Device *d) {
         return r;
 }
 
+/* --- devices that have moved ------------------------------------------------------------------------------ */
+
+static void on_moved_devices(int r, const Error *error, void *userdata) {
+        Job *job = userdata;
+
+        if (r >= 0) {
+                log_notice("Devices of the VM %s were found at other addresses: %s", job->vm->spec->name,
+                           job->note);
+                virt_look_again(job->manager->virt, job->vm_uuid);
+                vm_adopt_spec(job->vm, TAKE_PTR(job->vm->wanted));
+        }
+        job_step_done(job, r, error);
+}
+
+/* What the VM was given is what it gets, also where the firmware has dealt out the addresses anew. */
+static int run_find(Job *job, Error *error) {
+        Vm *vm = job->vm;
+        int r;
+
+        r = devices_refresh(vm->manager);
+        if (r < 0)
+                return error_set_errno(error, r, "Could not read the host's devices");
+
+        r = identity_follow(vm, &vm->wanted, &job->note, error);
+        if (r <= 0)
+                return r < 0 ? r : STEP_DONE;
+
+        return virt_replace_devices(job->manager->virt, job->vm_uuid, vm->spec->devices, vm->spec->n_devices,
+                                    vm->wanted->devices, vm->wanted->n_devices, on_moved_devices, job, error);
+}
+
+/* The definition names them where they are, whether or not the VM starts. */
+static int undo_find(Job *job, Error *error) {
+        return STEP_DONE;
+}
+
+/* --- leases ----------------------------------------------------------------------------------------------- */
+
 static int run_lease(Job *job, Error *error) {
         Vm *vm = job->vm;
         int r;
@@ -144,7 +167,8 @@ void vm_lease_claimed(Vm *vm) {
         for (size_t i = 0; i < devices_count(vm->manager); i++) {
                 Device *d = vm->manager->devices.items[i];
 
-                if (!d->lease && d->claim && streq_ptr(d->claim->vm, vm->spec->uuid))
+                if (!d->lease && d->claim && streq_ptr(d->claim->vm, vm->spec->uuid) &&
+                    vm_accounts_for(vm, &d->pci->address))
                         device_set_lease(d, vm);
         }
 }
@@ -393,6 +417,7 @@ static int undo_launch(Job *job, Error *error) {
 }
 
 const JobStep vm_start_steps[] = {
+        { .phase = "looking for the devices", .run = run_find, .undo = undo_find },
         { .phase = "checking the devices", .run = run_lease, .undo = undo_lease },
         { .phase = "binding the devices", .run = run_bind, .undo = undo_bind },
         { .phase = "starting QEMU", .run = run_launch, .undo = undo_launch },

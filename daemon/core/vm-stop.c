@@ -270,13 +270,19 @@ void vm_state_changed(Vm *vm, DomainState state) {
 /* The guest may have ended while another job was at work on the VM. One that failed to return the devices is
  * not repeated from here: it would fail again. */
 void vm_job_ended(Vm *vm, const Job *job) {
-        bool tried = streq(job->operation, "return-devices") ||
-                     (streq(job->operation, "stop") && job->state != JOB_CANCELLED);
+        bool returned = streq(job->operation, "return-devices");
+        bool tried = returned || (streq(job->operation, "stop") && job->state != JOB_CANCELLED);
 
         if (vm_is_active(vm))
                 vm_lease_claimed(vm);
+        vm->wanted = vm_spec_free(vm->wanted);
         if (!vm->gone && !tried)
                 vm_return_devices(vm);
+        if (!vm->gone && vm->spec_is_old)
+                virt_look_again(vm->manager->virt, vm->spec->uuid);
+        else if (!vm->gone && !returned)
+                vm_return_strays(vm);
+        vm->spec_is_old = false;
         observer_vm_changed(vm);
         if (vm->gone)
                 vm_forget(vm);

@@ -47,6 +47,8 @@ Vm *vm_free(Vm *vm) {
                 vm_tell_assignments(vm->manager, vm->spec);
         }
         vm_spec_free(vm->spec);
+        vm_spec_free(vm->wanted);
+        free(vm->leaving);
         free(vm);
         return NULL;
 }

@@ -17,6 +17,10 @@ struct Vm {
         bool seen_active;     /* since the launch under way: libvirt's events say that it runs */
         bool gone;            /* libvirt has it no more; goes when its job has ended */
         Told told;
+        bool spec_is_old;     /* libvirt told of another one during the job */
+        VmSpec *wanted;       /* what the job under way makes of it; NULL: nothing */
+        PciAddress *leaving;  /* devices that the guest was asked in vain to let go, and still may */
+        size_t n_leaving;
 };
 
 int vm_new(Manager *m, VmSpec *spec, Vm **ret); /* takes the spec */
@@ -42,6 +46,14 @@ int vm_reboot(Vm *vm, uid_t caller, Job **ret, Error *error);
 int vm_pause(Vm *vm, uid_t caller, Job **ret, Error *error);
 int vm_resume(Vm *vm, uid_t caller, Job **ret, Error *error);
 
+/* Gives it a device, with all of its unit, or takes one back; in the guest as well if it runs. plan is one of
+ * vm_plan_attachment() that is ready, and is taken. */
+typedef struct Plan Plan;
+int vm_plan_attachment(Vm *vm, uid_t caller, const PciAddress *address, char *const *allow, Plan **ret,
+                       Error *error);
+int vm_attach(Vm *vm, uid_t caller, Plan *plan, char *const *allow, Job **ret, Error *error);
+int vm_detach(Vm *vm, uid_t caller, const PciAddress *address, uint64_t timeout, Job **ret, Error *error);
+
 typedef struct DestroyOptions {
         bool force, keep_disk;
 } DestroyOptions;
@@ -55,6 +67,19 @@ bool vm_holds_device(const Vm *vm, const VmDevice *device);
 /* Tells the observer that the assignments of the spec's devices have changed. */
 void vm_tell_assignments(Manager *m, const VmSpec *spec);
 bool vm_is_assigned(const Vm *vm, const PciAddress *address);
+
+/* Whether the function moves with a device that the VM has been given. */
+bool vm_accounts_for(const Vm *vm, const PciAddress *address);
+
+/* Takes another spec, and tells of devices that came or went. */
+void vm_adopt_spec(Vm *vm, VmSpec *spec);
+
+/* What libvirt says of it now, which a job may wait for; taken if no job is under way. */
+void vm_spec_seen(Vm *vm, VmSpec **spec);
+
+/* Brings back what is bound for the VM, but no longer one of its devices; does nothing if a job is under
+ * way. */
+void vm_return_strays(Vm *vm);
 
 /* Leases to a VM that runs what the journal holds for it: it may have been started by other means, or the
  * answer of its start was lost. */
@@ -81,6 +106,12 @@ extern const JobStep vm_start_steps[];
 extern const size_t vm_n_start_steps;
 extern const JobStep vm_return_step;      /* after a stop: each device where on-stop says */
 extern const JobStep vm_return_all_step;  /* before destruction: all to the host */
+extern const JobStep vm_return_strays_step;
+
+/* For vm_spec_seen(): a step of a detach job that waits for the guest. */
+void vm_detach_spec_seen(Vm *vm, const VmSpec *spec);
+/* Finishes what the guest let go after the time for it was over. */
+void vm_detach_late(Vm *vm);
 
 /* Where its files are, relative to the state directory: "vms/UUID". */
 int vm_directory(const VmSpec *spec, char **ret);

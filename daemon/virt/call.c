@@ -42,6 +42,8 @@ Call *call_free(Call *call) {
         unlink_call(call);
         addresses_free(call->addresses, call->n_addresses);
         vm_spec_free(call->spec);
+        vm_spec_free(call->added);
+        vm_spec_free(call->removed);
         close_fd(call->fd);
         error_clear(&call->error);
         connection_pool_unref(call->pool);

@@ -26,6 +26,7 @@ struct Call {
         virConnectPtr connection; /* taken away by a call that keeps it */
         virDomainPtr domain;      /* looked up by uuid, where that is set */
         char *uuid, *text;
+        VmSpec *added, *removed;  /* of their devices alone */
 
         /* What it answers. */
         int r;

@@ -33,7 +33,7 @@ struct Session {
         /* What the worker finds; the loop's after that. */
         char *uri;
         virConnectPtr connection;
-        int lifecycle_id, metadata_id;
+        int lifecycle_id, metadata_id, device_ids[2];
         VirtCapabilities capabilities;
         DomainInfo *domains;
         size_t n_domains;
@@ -115,7 +115,7 @@ static Session *session_new(Virt *virt) {
         (void) pthread_mutex_init(&s->mutex, NULL);
         s->virt = virt;
         s->workers = virt->workers;
-        s->lifecycle_id = s->metadata_id = -1;
+        s->lifecycle_id = s->metadata_id = s->device_ids[0] = s->device_ids[1] = -1;
         return s;
 }
 
@@ -131,7 +131,7 @@ static void tell_state(Virt *virt, const Event *e) {
 
         virt_refresh_saw_state(virt, e->uuid, e->state);
         if (e->state == DOMAIN_STOPPED)
-                virt_refresh(virt, e->uuid, false); /* a transient one is gone now */
+                virt_refresh(virt, e->uuid, true); /* a transient one is gone now, others are as defined */
         virt->handler.changed(e->uuid, e->state, &none, false, e->stopped_for, virt->userdata);
         vm_spec_free(none);
 }
@@ -210,6 +210,15 @@ static void on_metadata_change(_unused_ virConnectPtr connection, virDomainPtr d
                 post_event(opaque, &e);
 }
 
+/* A device was plugged in, or has gone: of both kinds of event. */
+static void on_device_change(_unused_ virConnectPtr connection, virDomainPtr domain, _unused_ const char *alias,
+                             void *opaque) {
+        Event e = { .kind = EVENT_DEFINED };
+
+        if (virDomainGetUUIDString(domain, e.uuid) >= 0)
+                post_event(opaque, &e);
+}
+
 static void on_close(_unused_ virConnectPtr connection, _unused_ int reason, void *opaque) {
         Session *s = opaque;
 
@@ -225,6 +234,19 @@ static int session_fail(Session *s) {
         if (!s->failure)
                 s->failure = strdup(e && e->message ? e->message : "libvirt gave no reason");
         return -ENOTCONN;
+}
+
+/* Drivers that plug nothing have no such events. */
+static void register_device_callbacks(Session *s) {
+        static const int events[] = { VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED };
+
+        for (size_t i = 0; i < ELEMENTSOF(events); i++) {
+                s->device_ids[i] = virConnectDomainEventRegisterAny(
+                        s->connection, NULL, events[i], VIR_DOMAIN_EVENT_CALLBACK(on_device_change),
+                        session_ref(s), session_unref_opaque);
+                if (s->device_ids[i] < 0)
+                        session_unref(s);
+        }
 }
 
 static int register_callbacks(Session *s) {
@@ -249,6 +271,7 @@ static int register_callbacks(Session *s) {
                                                  session_ref(s), session_unref_opaque);
         if (s->metadata_id < 0)
                 session_unref(s);
+        register_device_callbacks(s);
         return 0;
 }
 
@@ -334,6 +357,9 @@ static void session_close(Session *s) {
                 (void) virConnectDomainEventDeregisterAny(connection, s->lifecycle_id);
         if (s->metadata_id >= 0)
                 (void) virConnectDomainEventDeregisterAny(connection, s->metadata_id);
+        for (size_t i = 0; i < ELEMENTSOF(s->device_ids); i++)
+                if (s->device_ids[i] >= 0)
+                        (void) virConnectDomainEventDeregisterAny(connection, s->device_ids[i]);
         (void) virConnectUnregisterCloseCallback(connection, on_close);
         drop_close_ref(s);
         (void) virConnectClose(connection);

@@ -117,6 +117,10 @@ void virt_refresh(Virt *virt, const char *uuid, bool want_spec) {
         submit(f);
 }
 
+void virt_look_again(Virt *virt, const char *uuid) {
+        virt_refresh(virt, uuid, true);
+}
+
 void virt_refresh_saw_state(Virt *virt, const char *uuid, DomainState state) {
         Refresh *f = find(virt, uuid);
 

@@ -6,7 +6,7 @@
 #include "base/util.h"
 #include "vmspec.h"
 
-static void device_clear(VmDevice *d) {
+void vm_device_clear(VmDevice *d) {
         free(d->kind);
         free(d->serial);
         free(d->slot_path);
@@ -23,7 +23,7 @@ VmSpec *vm_spec_free(VmSpec *spec) {
                 return NULL;
 
         for (size_t i = 0; i < spec->n_devices; i++)
-                device_clear(&spec->devices[i]);
+                vm_device_clear(&spec->devices[i]);
         free(spec->devices);
 
         free(spec->name);
@@ -42,6 +42,99 @@ VmSpec *vm_spec_free(VmSpec *spec) {
         free(spec->guest_os);
         free(spec->domain_type);
         free(spec);
+        return NULL;
+}
+
+static int copy_text(const char *from, char **to) {
+        *to = from ? strdup(from) : NULL;
+        return from && !*to ? -ENOMEM : 0;
+}
+
+/* The strings of to may be copies of the pointers of from: each is replaced by one of its own. */
+static int own_texts(char **const *texts, size_t n) {
+        int r = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                int k = copy_text(*texts[i], texts[i]);
+                r = r < 0 ? r : k;
+        }
+        return r;
+}
+
+int vm_device_copy(const VmDevice *from, VmDevice *ret) {
+        VmDevice copy = *from;
+        char **const texts[] = { &copy.kind, &copy.serial, &copy.slot_path, &copy.rom_path };
+        int r = own_texts(texts, ELEMENTSOF(texts)), k;
+
+        copy.allow = NULL;
+        k = strv_copy(from->allow, &copy.allow);
+        if (r < 0 || k < 0) {
+                vm_device_clear(&copy);
+                return r < 0 ? r : k;
+        }
+
+        *ret = copy;
+        return 0;
+}
+
+int vm_spec_copy(const VmSpec *from, VmSpec **ret) {
+        _cleanup_(vm_spec_freep) VmSpec *copy = vm_spec_new();
+        int r;
+
+        if (!copy)
+                return -ENOMEM;
+
+        *copy = *from;
+        copy->devices = NULL;
+        copy->n_devices = 0;
+        char **const texts[] = {
+                &copy->name,     &copy->disk_path, &copy->disk_format, &copy->seed_path, &copy->cdrom_path,
+                &copy->image,    &copy->on_stop,   &copy->graphics,    &copy->firmware,  &copy->network,
+                &copy->pin,      &copy->hugepages, &copy->numa,        &copy->guest_os,  &copy->domain_type,
+        };
+        r = own_texts(texts, ELEMENTSOF(texts));
+
+        for (size_t i = 0; r >= 0 && i < from->n_devices; i++) {
+                VmDevice *d = vm_spec_add_device(copy);
+
+                r = d ? vm_device_copy(&from->devices[i], d) : -ENOMEM;
+        }
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(copy);
+        return 0;
+}
+
+int vm_spec_set_device(VmSpec *spec, size_t i, const VmDevice *device) {
+        VmDevice copy, *place;
+        int r;
+
+        r = vm_device_copy(device, &copy);
+        if (r < 0)
+                return r;
+
+        place = i < spec->n_devices ? &spec->devices[i] : vm_spec_add_device(spec);
+        if (!place) {
+                vm_device_clear(&copy);
+                return -ENOMEM;
+        }
+        vm_device_clear(place);
+        *place = copy;
+        return 0;
+}
+
+void vm_spec_remove_device(VmSpec *spec, size_t i) {
+        vm_device_clear(&spec->devices[i]);
+        memmove(&spec->devices[i], &spec->devices[i + 1],
+                (spec->n_devices - i - 1) * sizeof(*spec->devices));
+        spec->n_devices--;
+}
+
+VmDevice *vm_spec_find_device(const VmSpec *spec, const PciAddress *address) {
+        for (size_t i = 0; i < spec->n_devices; i++)
+                if (pci_address_equal(&spec->devices[i].address, address))
+                        return &spec->devices[i];
         return NULL;
 }
 

@@ -194,6 +194,9 @@ static const char *const acts[_ACT_MAX] = {
         [ACT_OPEN_CONSOLE] = "open the VM's console",
         [ACT_OPEN_DISPLAY] = "open the VM's display",
         [ACT_GET_ADDRESSES] = "ask for the VM's addresses",
+        [ACT_CHANGE_DEVICES] = "change the VM's devices",
+        [ACT_ATTACH] = "attach the device",
+        [ACT_DETACH] = "detach the device",
         [ACT_READ] = "read the VM's definition",
 };
 
@@ -362,7 +365,7 @@ static char *find_reason(const char *text) {
 }
 
 static ErrorCode fallback_code(Act act) {
-        return act == ACT_START || act == ACT_RESUME ? ERROR_START_FAILED : ERROR_INTERNAL;
+        return act == ACT_START || act == ACT_RESUME || act == ACT_ATTACH ? ERROR_START_FAILED : ERROR_INTERNAL;
 }
 
 static int set_plain(Act act, ErrorCode code, const char *text, Error *error) {

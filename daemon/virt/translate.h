@@ -22,6 +22,9 @@ typedef enum Act {
         ACT_OPEN_CONSOLE,
         ACT_OPEN_DISPLAY,
         ACT_GET_ADDRESSES,
+        ACT_CHANGE_DEVICES,
+        ACT_ATTACH,
+        ACT_DETACH,
         ACT_READ,
         _ACT_MAX,
 } Act;

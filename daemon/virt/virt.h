@@ -70,6 +70,24 @@ int virt_resume(Virt *virt, const char *uuid, VirtDone done, void *userdata, Err
 int virt_set_metadata(Virt *virt, const char *uuid, const char *metadata, VirtDone done, void *userdata,
                       Error *error);
 
+/* Changing passed devices, and what the metadata says of them. Whatever else the definition has stays.
+ *   replace  in the definition, each of the devices from (known by their addresses) by the one of to at the
+ *            same place; more of from than of to: they go; more of to: they are added
+ *   attach   adds one that is the only one of its slot to the definition, and plugs it into the running
+ *            domain. LimitExceeded: no port is spare. On failure the definition is as it was.
+ *   detach   asks the guest to let one go. done() says only that it was asked; changed() tells when it has
+ *            gone, which may be much later, or never. */
+int virt_replace_devices(Virt *virt, const char *uuid, const VmDevice *from, size_t n_from,
+                         const VmDevice *to, size_t n_to, VirtDone done, void *userdata, Error *error);
+int virt_attach_device(Virt *virt, const char *uuid, const VmDevice *device, VirtDone done, void *userdata,
+                       Error *error);
+int virt_detach_device(Virt *virt, const char *uuid, const VmDevice *device, VirtDone done, void *userdata,
+                       Error *error);
+
+/* Has changed() called soon with what the domain's definition is from now on: earlier looks under way are
+ * taken again. */
+void virt_look_again(Virt *virt, const char *uuid);
+
 /* fd: one end of a socket pair, owned by the callee (-EBADF on failure). The other end is relayed to the
  * guest's console with bounded buffers until either side ends. A second viewer gets Busy. */
 typedef void (*VirtFdDone)(int r, int fd, const Error *error, void *userdata);

@@ -66,12 +66,35 @@ DEFINE_CLEANUP(VmSpec *, vm_spec_free);
 /* Appends an empty device and returns it; NULL: out of memory. */
 VmDevice *vm_spec_add_device(VmSpec *spec);
 
+int vm_device_copy(const VmDevice *from, VmDevice *ret);
+int vm_spec_copy(const VmSpec *from, VmSpec **ret);
+void vm_device_clear(VmDevice *d);
+/* A copy of it in the place of the one there, or behind the last. */
+int vm_spec_set_device(VmSpec *spec, size_t i, const VmDevice *device);
+void vm_spec_remove_device(VmSpec *spec, size_t i);
+/* NULL: it has none at this address. */
+VmDevice *vm_spec_find_device(const VmSpec *spec, const PciAddress *address);
+
+/* Fills in each device's guest_port as vm_spec_to_xml() chooses it, so that it stays when others go. */
+int vm_spec_place_devices(VmSpec *spec);
+
 /* Built with libxml2's writer; every string is escaped by it. */
 int vm_spec_to_xml(const VmSpec *spec, char **ret);
 
 /* From libvirt's domain XML. Memory, CPUs, devices and graphics are read from libvirt's own elements, so
  * that a change made with virsh is seen. -ENODATA: not a domain of vmkit's. */
 int vm_spec_from_xml(const char *xml, VmSpec **ret);
+
+/* A domain's definition with the passed devices, and the metadata, of spec instead of its own; all else in it
+ * is left as it is. A device that is new in it gets a free port of the guest, and where fewer than usual are
+ * spare then, more are added. spec's guest_ports are filled in. */
+int vm_spec_edit_xml(const char *xml, VmSpec *spec, char **ret);
+
+/* A port of the guest that is free in both, the running domain and its definition. -ENOSPC: none. */
+int vm_spec_find_spare_port(const char *live_xml, const char *definition_xml, unsigned *ret);
+
+/* One device by itself, for attaching to a running domain at its guest_port, and for detaching. */
+int vm_device_to_xml(const VmDevice *device, char **ret);
 
 /* The <metadata> element's content alone, for virDomainSetMetadata (autostart changes, …). */
 int vm_spec_to_metadata(const VmSpec *spec, char **ret);

@@ -5,6 +5,7 @@
  * when a device is added or taken away: first the machine's own devices, then the slots that are
  * passed through. */
 
+#include <assert.h>
 #include <limits.h>
 
 #include "metadata.h"
@@ -19,27 +20,13 @@ enum {
         PORT_RNG,
         PORT_USB,
         PORT_BALLOON,
-        PORT_FIRST_PASSED,
+        PORT_LAST_OWN = PORT_BALLOON,
 };
+static_assert(PORT_LAST_OWN + 1 == PORT_FIRST_PASSED, "passed devices come behind the machine's own");
 
-#define N_SPARE_PORTS 4 /* for hot-plug: libvirt cannot add a port to a running domain */
-#define PORT_MAX 255
-
-/* Where a passed function sits in the guest. */
-typedef struct Place {
-        unsigned port, function;
-        bool multifunction;
-        unsigned boot_order; /* 0: not booted from */
-} Place;
-
-typedef struct Layout {
-        Place *places; /* one for each device */
-        unsigned n_ports;
-        unsigned disk_boot_order, cdrom_boot_order;
-} Layout;
-
-static void layout_done(Layout *l) {
+void layout_done(Layout *l) {
         free(l->places);
+        *l = (Layout) {};
 }
 
 static size_t slot_leader(const VmSpec *spec, size_t i) {
@@ -107,7 +94,7 @@ static void choose_boot_order(const VmSpec *spec, Layout *l) {
                         l->places[i].boot_order = order++;
 }
 
-static int layout_init(Layout *l, const VmSpec *spec) {
+int layout_init(Layout *l, const VmSpec *spec) {
         *l = (Layout) { .n_ports = PORT_FIRST_PASSED - 1 };
         l->places = calloc(spec->n_devices + 1, sizeof(*l->places));
         if (!l->places)
@@ -344,15 +331,18 @@ static void write_seed(XmlWriter *w, const VmSpec *spec) {
         xml_close(w);
 }
 
+void root_port_write(XmlWriter *w, unsigned port) {
+        xml_open(w, "controller");
+        xml_attribute(w, "type", "pci");
+        xml_attributef(w, "index", "%u", port);
+        xml_attribute(w, "model", "pcie-root-port");
+        xml_close(w);
+}
+
 static void write_controllers(XmlWriter *w, const Layout *l) {
         xml_leaf(w, "controller", "type", "pci", "model", "pcie-root");
-        for (unsigned i = 1; i <= l->n_ports; i++) {
-                xml_open(w, "controller");
-                xml_attribute(w, "type", "pci");
-                xml_attributef(w, "index", "%u", i);
-                xml_attribute(w, "model", "pcie-root-port");
-                xml_close(w);
-        }
+        for (unsigned i = 1; i <= l->n_ports; i++)
+                root_port_write(w, i);
 
         xml_open(w, "controller");
         xml_attribute(w, "type", "virtio-serial");
@@ -474,7 +464,7 @@ static void write_host_address(XmlWriter *w, const PciAddress *a) {
 }
 
 /* managed='no': vmkitd alone binds and restores. */
-static void write_hostdev(XmlWriter *w, const VmDevice *d, const Place *place) {
+void hostdev_write(XmlWriter *w, const VmDevice *d, const Place *place) {
         xml_open(w, "hostdev");
         xml_attribute(w, "mode", "subsystem");
         xml_attribute(w, "type", "pci");
@@ -499,10 +489,20 @@ static void write_devices(XmlWriter *w, const VmSpec *spec, const Layout *l) {
         write_tpm(w, spec);
         write_graphics(w, spec);
         for (size_t i = 0; i < spec->n_devices; i++)
-                write_hostdev(w, &spec->devices[i], &l->places[i]);
+                hostdev_write(w, &spec->devices[i], &l->places[i]);
         write_balloon(w, spec);
         write_rng(w);
         xml_close(w);
+}
+
+int vm_spec_place_devices(VmSpec *spec) {
+        _cleanup_(layout_done) Layout layout = {};
+        int r;
+
+        r = layout_init(&layout, spec);
+        for (size_t i = 0; r >= 0 && i < spec->n_devices; i++)
+                spec->devices[i].guest_port = layout.places[i].port;
+        return r;
 }
 
 static bool spec_is_complete(const VmSpec *spec) {

@@ -202,6 +202,99 @@ static void test_without_iommu(void **state) {
         assert_true(has_reason(&candidates.items[0], REASON_NO_IOMMU));
 }
 
+static void set_numa_node(Fixture *f, const char *device, const char *node) {
+        char path[128];
+
+        (void) snprintf(path, sizeof(path), "sys/devices/%s/numa_node", device);
+        tree_write(f->tree, path, "%s\n", node);
+}
+
+/* Beside a device on the second node, the card of the second node is the better one. */
+static void test_near_the_others(void **state) {
+        Fixture *f = *state;
+        const PciAddress address = { .bus = 0, .slot = 3 };
+        _cleanup_candidates_ Candidates candidates = {}, alone = {};
+
+        build_host(f);
+        add(f, NULL, "0000:00:03.0", 0x8086, 0x020000, "e1000e", 6);
+        set_numa_node(f, "pci0000:00/0000:00:03.0", "1");
+        set_numa_node(f, "pci0000:00/0000:00:01.1/0000:02:00.0", "1");
+        set_numa_node(f, "pci0000:00/0000:00:02.0", "1");
+        set_numa_node(f, "pci0000:00/0000:00:01.0/0000:01:00.0", "0");
+        assert_int_equal(devices_refresh(&f->manager), 0);
+
+        PciDevice *network = devices_find(&f->manager, &address)->pci;
+        const DeviceList taken = { .items = &network, .n = 1 };
+        const Selection selection = { .kind = KIND_GPU, .taken = &taken }, any = { .kind = KIND_GPU };
+        assert_int_equal(select_candidates(&f->manager, &selection, &candidates), 0);
+        assert_string_equal(ADDRESS(&candidates.items[0]), "0000:02:00.0");
+        assert_string_equal(ADDRESS(&candidates.items[1]), "0000:01:00.0");
+        assert_string_equal(ADDRESS(&candidates.items[2]), "0000:00:02.0"); /* near, but integrated */
+
+        assert_int_equal(select_candidates(&f->manager, &any, &alone), 0);
+        assert_string_equal(ADDRESS(alone.items), "0000:01:00.0");
+}
+
+/* Not the display that the host boots with, also where the caller would allow it. */
+static void test_boot_display_last(void **state) {
+        Fixture *f = *state;
+        char *allow[] = { (char *) "boot-display", NULL };
+        const Selection strict = { .kind = KIND_GPU }, lax = { .kind = KIND_GPU, .allow = allow };
+        _cleanup_candidates_ Candidates a = {}, b = {};
+
+        build_host(f);
+        tree_write(f->tree, "sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/boot_vga", "1\n");
+        assert_int_equal(devices_refresh(&f->manager), 0);
+
+        assert_int_equal(select_candidates(&f->manager, &strict, &a), 0);
+        assert_string_equal(ADDRESS(a.items), "0000:02:00.0");
+        assert_string_equal(ADDRESS(&a.items[2]), "0000:01:00.0");
+        assert_false(a.items[2].eligible);
+        assert_true(has_reason(&a.items[2], REASON_BOOT_DISPLAY));
+
+        assert_int_equal(select_candidates(&f->manager, &lax, &b), 0);
+        assert_string_equal(ADDRESS(b.items), "0000:02:00.0");
+        assert_string_equal(ADDRESS(&b.items[2]), "0000:01:00.0");
+        assert_true(b.items[2].eligible);
+}
+
+static void add_drive(Fixture *f, const char *address, int group, bool has_data) {
+        _cleanup_reasons_ Reasons found = {};
+        PciAddress parsed;
+
+        add(f, NULL, address, 0x144d, 0x010802, "nvme", group);
+        assert_int_equal(devices_refresh(&f->manager), 0);
+        assert_int_equal(pci_address_parse(address, &parsed), 0);
+        if (has_data)
+                assert_int_equal(reasons_add(&found, REASON_HAS_DATA, "it has an old file system"), 0);
+        device_set_deep(devices_find(&f->manager, &parsed), &found);
+}
+
+/* An empty drive before one with data, which is taken only with the caller's word. */
+static void test_data_last(void **state) {
+        Fixture *f = *state;
+        char *allow[] = { (char *) "has-data", NULL };
+        const Selection strict = { .kind = KIND_NVME }, lax = { .kind = KIND_NVME, .allow = allow };
+        _cleanup_candidates_ Candidates a = {}, b = {};
+
+        build_host(f);
+        assert_true(sd_event_run(f->manager.event, 0) >= 0); /* there is a time now */
+        add_drive(f, "0000:00:04.0", 7, true);
+        add_drive(f, "0000:00:05.0", 8, false);
+        add_drive(f, "0000:00:06.0", 9, false);
+
+        assert_int_equal(select_candidates(&f->manager, &strict, &a), 0);
+        assert_int_equal(a.n, 3);
+        assert_string_equal(ADDRESS(&a.items[0]), "0000:00:05.0");
+        assert_string_equal(ADDRESS(&a.items[1]), "0000:00:06.0");
+        assert_false(a.items[2].eligible);
+        assert_non_null(strstr(a.items[2].reasons.items[0].detail, "old file system"));
+
+        assert_int_equal(select_candidates(&f->manager, &lax, &b), 0);
+        assert_string_equal(ADDRESS(&b.items[2]), "0000:00:04.0");
+        assert_true(b.items[2].eligible);
+}
+
 static void test_no_such_kind(void **state) {
         Fixture *f = *state;
         const Selection selection = { .kind = KIND_NVME };
@@ -312,6 +405,9 @@ int main(void) {
                 TEST(test_leased_sibling),
                 TEST(test_taken_for_the_same_vm),
                 TEST(test_without_iommu),
+                TEST(test_near_the_others),
+                TEST(test_boot_display_last),
+                TEST(test_data_last),
                 TEST(test_no_such_kind),
                 TEST(test_devices_come_and_go),
                 TEST(test_stale_claims),

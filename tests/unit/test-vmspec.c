@@ -237,12 +237,17 @@ static void test_golden(_unused_ void **state) {
         }
 }
 
+/* Made by the tests of editing, below. */
+static const char *const edits[] = { "edit-attach", "edit-detach" };
+
 static void test_golden_is_valid(_unused_ void **state) {
         if (system("command -v virt-xml-validate >/dev/null 2>&1") != 0)
                 skip();
 
-        for (size_t i = 0; i < ELEMENTSOF(configurations); i++) {
-                _cleanup_free_ char *path = golden_path(configurations[i].name), *command = NULL;
+        for (size_t i = 0; i < ELEMENTSOF(configurations) + ELEMENTSOF(edits); i++) {
+                const char *name = i < ELEMENTSOF(configurations) ? configurations[i].name
+                                                                  : edits[i - ELEMENTSOF(configurations)];
+                _cleanup_free_ char *path = golden_path(name), *command = NULL;
 
                 assert_true(asprintf(&command, "virt-xml-validate '%s' domain >&2", path) >= 0);
                 if (system(command) != 0)
@@ -516,6 +521,226 @@ static void test_damaged(_unused_ void **state) {
         }
 }
 
+/* --- changing the devices of a domain that is there -------------------------------------------------------- */
+
+static char *read_golden(const char *name) {
+        _cleanup_free_ char *path = golden_path(name);
+        char *xml = NULL;
+
+        assert_int_equal(read_file_at(AT_FDCWD, path, MIB, &xml), 0);
+        return xml;
+}
+
+/* Edits and reads back: ret is what the next reader sees. */
+static char *edit(const char *xml, VmSpec *spec, VmSpec **ret) {
+        char *edited = NULL;
+
+        assert_int_equal(vm_spec_edit_xml(xml, spec, &edited), 0);
+        assert_int_equal(vm_spec_from_xml(edited, ret), 0);
+        return edited;
+}
+
+static VmSpec *spec_of(const char *xml) {
+        VmSpec *spec = NULL;
+
+        assert_int_equal(vm_spec_from_xml(xml, &spec), 0);
+        return spec;
+}
+
+static void assert_golden(const char *name, const char *xml) {
+        _cleanup_free_ char *path = golden_path(name), *golden = NULL;
+
+        if (getenv("VMKIT_UPDATE_GOLDEN"))
+                write_golden(path, xml);
+        golden = read_golden(name);
+        assert_string_equal(xml, golden);
+}
+
+/* An unchanged spec changes nothing but the room that libvirt leaves. */
+static void test_edit_nothing(_unused_ void **state) {
+        for (size_t i = 0; i < ELEMENTSOF(configurations); i++) {
+                _cleanup_free_ char *xml = read_golden(configurations[i].name), *edited = NULL;
+                _cleanup_(vm_spec_freep) VmSpec *spec = spec_of(xml), *again = NULL;
+
+                edited = edit(xml, spec, &again);
+                assert_spec_equal(spec, again);
+                for (size_t k = 0; k < spec->n_devices; k++)
+                        assert_int_equal(again->devices[k].guest_port, spec->devices[k].guest_port);
+        }
+}
+
+static void test_edit_attach(_unused_ void **state) {
+        _cleanup_free_ char *xml = read_golden("bios-gpu-nvme"), *edited = NULL;
+        _cleanup_(vm_spec_freep) VmSpec *spec = spec_of(xml), *again = NULL;
+        VmDevice *d = add_device(spec, "0000:05:00.0", "nvme");
+
+        set(&d->serial, "S5H9NS0N000003");
+        add_device(spec, "0000:06:00.0", "gpu");
+        add_device(spec, "0000:06:00.1", "audio");
+        edited = edit(xml, spec, &again);
+        assert_spec_equal(spec, again);
+        assert_int_equal(again->devices[3].guest_port, 10);
+        assert_int_equal(again->devices[4].guest_port, 11);
+        assert_int_equal(again->devices[5].guest_port, 11);
+        assert_golden("edit-attach", edited);
+}
+
+static void test_edit_detach(_unused_ void **state) {
+        _cleanup_free_ char *xml = read_golden("bios-gpu-nvme"), *edited = NULL;
+        _cleanup_(vm_spec_freep) VmSpec *spec = spec_of(xml), *again = NULL;
+        unsigned port = spec->devices[2].guest_port;
+
+        vm_spec_remove_device(spec, 0);
+        vm_spec_remove_device(spec, 0);
+        edited = edit(xml, spec, &again);
+        assert_spec_equal(spec, again);
+        assert_int_equal(again->devices[0].guest_port, port);
+        assert_golden("edit-detach", edited);
+}
+
+/* The guest does not see that its device is at another address of the host. */
+static void test_edit_move(_unused_ void **state) {
+        _cleanup_free_ char *xml = read_golden("bios-gpu-nvme"), *edited = NULL;
+        _cleanup_(vm_spec_freep) VmSpec *spec = spec_of(xml), *again = NULL;
+        unsigned port = spec->devices[2].guest_port;
+
+        assert_int_equal(pci_address_parse("0000:04:00.0", &spec->devices[2].address), 0);
+        spec->devices[2].requested = spec->devices[2].address;
+        edited = edit(xml, spec, &again);
+        assert_spec_equal(spec, again);
+        assert_int_equal(again->devices[2].guest_port, port);
+        assert_null(strstr(edited, "0000:03:00.0"));
+}
+
+static void test_edit_exchange(_unused_ void **state) {
+        _cleanup_free_ char *xml = read_golden("nvme-boot"), *edited = NULL;
+        _cleanup_(vm_spec_freep) VmSpec *spec = spec_of(xml), *again = NULL;
+        const PciAddress first = spec->devices[0].address, second = spec->devices[1].address;
+        unsigned port = spec->devices[0].guest_port;
+
+        spec->devices[0].address = spec->devices[0].requested = second;
+        spec->devices[1].address = spec->devices[1].requested = first;
+        edited = edit(xml, spec, &again);
+        assert_int_equal(again->n_devices, 2);
+        assert_int_equal(vm_spec_find_device(again, &second)->guest_port, port);
+}
+
+/* The order of booting is that of the devices, without a gap or a double. */
+static void test_edit_boot_order(_unused_ void **state) {
+        _cleanup_free_ char *xml = read_golden("nvme-boot"), *edited = NULL;
+        _cleanup_(vm_spec_freep) VmSpec *spec = spec_of(xml), *again = NULL;
+
+        vm_spec_remove_device(spec, 0);
+        add_device(spec, "0000:05:00.0", "nvme");
+        edited = edit(xml, spec, &again);
+        assert_non_null(strstr(edited, "<boot order=\"1\"/>"));
+        assert_non_null(strstr(edited, "<boot order=\"2\"/>"));
+        assert_null(strstr(edited, "<boot order=\"3\"/>"));
+        assert_int_equal(again->n_devices, 2);
+}
+
+/* What libvirt says of a domain that boots from nothing stands in the way of a boot order; what an
+ * administrator says does not give way. */
+static void test_edit_os_boot(_unused_ void **state) {
+        static const char *const boots[] = { "<boot dev=\"hd\"/>", "<boot dev=\"network\"/>" };
+
+        for (size_t i = 0; i < ELEMENTSOF(boots); i++) {
+                _cleanup_free_ char *xml = read_golden("bios-empty"), *with = NULL, *edited = NULL;
+                _cleanup_(vm_spec_freep) VmSpec *spec = spec_of(xml), *again = NULL;
+                char *end = strstr(xml, "</os>");
+
+                assert_non_null(end);
+                assert_true(asprintf(&with, "%.*s%s%s", (int) (end - xml), xml, boots[i], end) >= 0);
+                add_device(spec, "0000:05:00.0", "nvme");
+                edited = edit(with, spec, &again);
+                assert_int_equal(strstr(edited, "<boot dev=") != NULL, i == 1);
+                assert_int_equal(strstr(edited, "<boot order=") != NULL, i == 0);
+        }
+}
+
+/* All that is not a passed PCI device or ours stays, and a port that something else has is not given away. */
+static void test_edit_keeps_the_rest(_unused_ void **state) {
+        static const char more[] =
+                "<hostdev mode=\"subsystem\" type=\"usb\"><source><vendor id=\"0x1234\"/></source></hostdev>"
+                "<disk type=\"file\" device=\"disk\"><source file=\"/x\"/><target dev=\"vdz\"/>"
+                "<address type=\"pci\" domain=\"0x0000\" bus=\"0x08\" slot=\"0x00\" function=\"0x0\"/>"
+                "</disk></devices><seclabel type=\"none\"/>";
+        _cleanup_free_ char *xml = read_golden("bios-empty"), *with = NULL, *edited = NULL;
+        _cleanup_(vm_spec_freep) VmSpec *spec = spec_of(xml), *again = NULL;
+        char *end = strstr(xml, "</devices>");
+
+        assert_non_null(end);
+        assert_true(asprintf(&with, "%.*s%s%s", (int) (end - xml), xml, more, end + strlen("</devices>")) >= 0);
+        add_device(spec, "0000:05:00.0", "nvme");
+        edited = edit(with, spec, &again);
+        assert_non_null(strstr(edited, "<vendor id=\"0x1234\"/>"));
+        assert_non_null(strstr(edited, "vdz"));
+        assert_non_null(strstr(edited, "<seclabel type=\"none\"/>"));
+        assert_int_equal(again->devices[0].guest_port, 9);
+}
+
+static void test_spare_ports(_unused_ void **state) {
+        _cleanup_free_ char *live = read_golden("bios-gpu-nvme"), *definition = NULL;
+        _cleanup_(vm_spec_freep) VmSpec *spec = spec_of(live), *again = NULL;
+        unsigned port = 0;
+
+        assert_int_equal(vm_spec_find_spare_port(live, live, &port), 0);
+        assert_int_equal(port, 10);
+
+        /* What is only in one of the two is taken in both; what is only in one is not there for both. */
+        for (unsigned i = 0; i < 4; i++) {
+                char address[PCI_ADDRESS_TEXT_MAX];
+
+                (void) snprintf(address, sizeof(address), "0000:1%u:00.0", i);
+                add_device(spec, address, "nvme");
+                free(definition);
+                vm_spec_free(again);
+                definition = edit(live, spec, &again);
+                if (i < 3) {
+                        assert_int_equal(vm_spec_find_spare_port(live, definition, &port), 0);
+                        assert_int_equal(port, 11 + i);
+                }
+        }
+        assert_int_equal(vm_spec_find_spare_port(live, definition, &port), -ENOSPC);
+        assert_int_equal(vm_spec_find_spare_port(definition, live, &port), -ENOSPC);
+        assert_int_equal(vm_spec_find_spare_port(definition, definition, &port), 0);
+}
+
+static void test_no_port_left(_unused_ void **state) {
+        _cleanup_free_ char *xml = read_golden("bios-empty");
+        _cleanup_(vm_spec_freep) VmSpec *spec = spec_of(xml);
+        char *edited = NULL;
+
+        for (unsigned i = 0; i < 255; i++) {
+                char address[PCI_ADDRESS_TEXT_MAX];
+
+                (void) snprintf(address, sizeof(address), "0000:%02x:00.0", i);
+                add_device(spec, address, "network");
+        }
+        assert_int_equal(vm_spec_edit_xml(xml, spec, &edited), -E2BIG);
+        assert_null(edited);
+}
+
+static void test_one_device(_unused_ void **state) {
+        _cleanup_(vm_spec_freep) VmSpec *spec = new_spec(nvme_boot);
+        _cleanup_free_ char *xml = NULL;
+
+        spec->devices[1].guest_port = 12;
+        assert_int_equal(vm_device_to_xml(&spec->devices[1], &xml), 0);
+        assert_golden("one-device", xml);
+}
+
+static void test_copy(_unused_ void **state) {
+        _cleanup_(vm_spec_freep) VmSpec *spec = new_spec(bios_gpu_nvme), *copy = NULL;
+        _cleanup_free_ char *before = to_xml(spec), *after = NULL;
+
+        assert_int_equal(vm_spec_copy(spec, &copy), 0);
+        assert_spec_equal(spec, copy);
+        spec = vm_spec_free(spec);
+        after = to_xml(copy);
+        assert_string_equal(before, after);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_golden),
@@ -529,6 +754,18 @@ int main(void) {
                 cmocka_unit_test(test_broken),
                 cmocka_unit_test(test_foreign_changes),
                 cmocka_unit_test(test_damaged),
+                cmocka_unit_test(test_edit_nothing),
+                cmocka_unit_test(test_edit_attach),
+                cmocka_unit_test(test_edit_detach),
+                cmocka_unit_test(test_edit_move),
+                cmocka_unit_test(test_edit_exchange),
+                cmocka_unit_test(test_edit_boot_order),
+                cmocka_unit_test(test_edit_os_boot),
+                cmocka_unit_test(test_edit_keeps_the_rest),
+                cmocka_unit_test(test_spare_ports),
+                cmocka_unit_test(test_no_port_left),
+                cmocka_unit_test(test_one_device),
+                cmocka_unit_test(test_copy),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

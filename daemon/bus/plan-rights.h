@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What a caller needs to be allowed, and is asked about, where a VM gets devices: when it is made, and later. */
+
+#include "core/plan.h"
+#include "polkit.h"
+
+/* The right to each device of the plan, and to override what stands against it. */
+int auth_add_devices(Auth *auth, const Plan *plan, char *const *allow);
+
+/* All that moves: "0000:01:00.0 (gpu), 0000:01:00.1 (audio)"; "" for no devices. */
+int plan_describe_devices(const Plan *plan, char **ret);
