@@ -12,6 +12,7 @@
 #include "base/strv.h"
 #include "manager.h"
 #include "observer.h"
+#include "quiet.h"
 #include "transfer.h"
 #include "vanished.h"
 
@@ -303,9 +304,12 @@ static void release_held(Vm *vm) {
 }
 
 void vm_forget(Vm *vm) {
+        Manager *m = vm->manager;
+
         release_held(vm);
         observer_vm_removed(vm);
         vm_free(vm);
+        quiet_update(m);
 }
 
 /* A job under way comes to its end first; what it waits for will not happen any more. */
@@ -353,6 +357,7 @@ static void on_connected(DomainInfo *domains, size_t n, void *userdata) {
                 return;
 
         m->reconciled = true;
+        quiet_update(m);
         reconcile_claims(m);
         remove_unfinished_vms(m);
         autostart(m);
