@@ -58,19 +58,20 @@ static int explain_kind(Client *c, const char *kind, json_object **ret, Failure 
 }
 
 static int explain_device(Client *c, const char *address, json_object **ret, Failure *failure) {
-        _cleanup_json_ json_object *p = NULL;
+        _cleanup_json_ json_object *results = NULL;
         _cleanup_free_ char *path = NULL;
         int r;
 
         r = client_find_device(c, address, &path, failure);
         if (r < 0)
                 return r;
-        r = client_properties(c, path, VMKIT_DEVICE, &p, failure);
+        r = client_read(c, path, VMKIT_DEVICE, "Inspect", &results, failure, "");
         if (r < 0)
                 return r;
 
+        json_object *p = json_at(results, 0);
         bool eligible = json_flag(p, "Available");
-        json_object *reasons = json_name_fields(json_get(p, "InUse"), reason_keys,
+        json_object *reasons = json_name_fields(json_get(p, "Reasons"), reason_keys,
                                                 ELEMENTSOF(reason_keys));
         json_object *candidates = json_object_new_array();
 

@@ -266,12 +266,17 @@ static void on_inspected(int r, const Error *error, void *userdata) {
         call_authorise(call);
 }
 
-/* What was looked at a moment ago needs no helper; the last word is the device helper's at each bind. */
-static void drop_fresh(const Manager *m, DeviceList *devices) {
+/* What was looked at a moment ago needs no helper, unless the caller has just made it free and wants it now;
+ * the last word is the device helper's at each bind. */
+static bool look_is_due(const MethodRow *row, const Device *d) {
+        return row->inspects_afresh ? !device_deep_failed_lately(d) : !device_deep_is_fresh(d);
+}
+
+static void drop_fresh(const MethodRow *row, const Manager *m, DeviceList *devices) {
         size_t kept = 0;
 
         for (size_t i = 0; i < devices->n; i++)
-                if (!device_deep_is_fresh(devices_find(m, &devices->items[i]->address)))
+                if (look_is_due(row, devices_find(m, &devices->items[i]->address)))
                         devices->items[kept++] = devices->items[i];
         devices->n = kept;
 }
@@ -282,7 +287,7 @@ static void call_inspect(Call *call) {
 
         if (call->row->inspect) {
                 r = call->row->inspect(call, &devices);
-                drop_fresh(call->bus->manager, &devices);
+                drop_fresh(call->row, call->bus->manager, &devices);
         }
         if (r >= 0 && devices.n > 0) {
                 r = transfer_inspect(call->bus->manager, &devices, on_inspected, call);

@@ -287,6 +287,13 @@ GETTER(get_available) {
         return sd_bus_message_append(reply, "b", device_is_available(userdata));
 }
 
+GETTER(get_reasons) {
+        _cleanup_reasons_ Reasons reasons = {};
+        int r = device_reasons(userdata, NULL, &reasons);
+
+        return r < 0 ? r : append_reasons(reply, &reasons);
+}
+
 #define CONSTANT SD_BUS_VTABLE_PROPERTY_CONST
 #define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 
@@ -316,6 +323,9 @@ const sd_bus_vtable device_properties[] = {
         SD_BUS_PROPERTY("Available", "b", get_available, 0, 0),
         SD_BUS_VTABLE_END,
 };
+
+/* Told by Inspect() alone: a property would have to be right without a close look. */
+static const sd_bus_vtable reasons_of_unit = SD_BUS_PROPERTY("Reasons", "a(ss)", get_reasons, 0, 0);
 
 /* --- a fresh look ----------------------------------------------------------------------------------------- */
 
@@ -352,6 +362,8 @@ int device_handle_inspect(Call *call, Error *error) {
         device_forget_use(d);
         for (size_t i = 1; r >= 0 && i < ELEMENTSOF(device_properties) - 1; i++)
                 r = append_property(reply, d, &device_properties[i]);
+        if (r >= 0)
+                r = append_property(reply, d, &reasons_of_unit);
         if (r >= 0)
                 r = sd_bus_message_close_container(reply);
         return r < 0 ? r : call_reply_message(call, reply);

@@ -16,7 +16,7 @@
 
 const MethodRow method_table[] = {
         { M, "CreateVM", IN("sa{sv}", "name\0options\0"), OUT("oo", "vm\0job\0"), ACTION_CREATE_VM,
-          .read = manager_read_request, .inspect = manager_inspect_request,
+          .read = manager_read_request, .inspect = manager_inspect_request, .inspects_afresh = true,
           .details = manager_create_details, .handle = manager_create_vm },
         { M, "PlanVM", IN("sa{sv}", "name\0options\0"), OUT("baa{sv}a{sv}", "ready\0findings\0plan\0"),
           ACTION_PUBLIC, .needs_caller = true, .read = manager_read_request,
@@ -71,7 +71,8 @@ const MethodRow method_table[] = {
           .read = method_read_any, .handle = vm_handle_addresses },
 
         { D, "Bind", OPTIONS, JOB_OUT, ACTION_MANAGE_DEVICE, .read = device_read_bind,
-          .inspect = device_inspect_self, .details = device_details, .handle = device_handle_bind },
+          .inspect = device_inspect_self, .inspects_afresh = true, .details = device_details,
+          .handle = device_handle_bind },
         { D, "Release", OPTIONS, JOB_OUT, ACTION_MANAGE_DEVICE, .details = device_details,
           .handle = device_handle_release },
         { D, "Reset", OPTIONS, JOB_OUT, ACTION_MANAGE_DEVICE, .details = device_details,
@@ -85,7 +86,8 @@ const MethodRow method_table[] = {
         { D, "ClearQuarantine", OPTIONS, JOB_OUT, ACTION_MANAGE_DEVICE, .details = device_details,
           .handle = device_handle_clear_quarantine },
         { D, "Inspect", NOTHING_IN, OUT("a{sv}", "properties\0"), ACTION_PUBLIC, .needs_caller = true,
-          .read = method_read_any, .inspect = device_inspect_self, .handle = device_handle_inspect },
+          .read = method_read_any, .inspect = device_inspect_self, .inspects_afresh = true,
+          .handle = device_handle_inspect },
 
         { J, "Cancel", OPTIONS, NOTHING_OUT, ACTION_CONTROL_OWN_VM, .details = job_details,
           .handle = job_handle_cancel },

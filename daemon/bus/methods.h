@@ -25,6 +25,7 @@ struct MethodRow {
 
         /* The devices whose users should be looked at closely before the call goes on. NULL: none. */
         int (*inspect)(Call *call, DeviceList *ret);
+        bool inspects_afresh;        /* what was seen a moment ago will not do */
 
         /* Adds to call->auth what is asked for: actions, with the details that rules and prompts need.
          * NULL: the row's action alone, about the target. */

@@ -142,12 +142,7 @@ static int judge(const Transaction *t, const Function *f, int r, const Reasons *
                                        PCI_ADDRESS_TEXT(&f->device->address));
 
         const Reason *reason = reasons_blocking(reasons, t->allow);
-        if (!reason)
-                return 0;
-
-        return error_set(error, reason_code_to_error(reason->code), "%s cannot be taken: %s (%s)",
-                         PCI_ADDRESS_TEXT(&f->device->address), reason->detail,
-                         reason_code_to_string(reason->code));
+        return reason ? reason_refuse(reason, &f->device->address, error) : 0;
 }
 
 static int check_idle(const Transaction *t, const Function *f, Error *error) {

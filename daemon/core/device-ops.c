@@ -111,9 +111,7 @@ int device_bind(Device *d, uid_t caller, char *const *allow, Job **ret, Error *e
 
         const Reason *reason = reasons_blocking(&reasons, allow);
         if (reason)
-                return error_set(error, reason_code_to_error(reason->code), "%s cannot be taken: %s (%s)",
-                                 PCI_ADDRESS_TEXT(&d->pci->address), reason->detail,
-                                 reason_code_to_string(reason->code));
+                return reason_refuse(reason, &d->pci->address, error);
         return begin_move(d, "bind", &step, TRANSFER_BIND, caller, allow, ret);
 }
 

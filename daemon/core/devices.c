@@ -212,11 +212,13 @@ void device_deep_failed(Device *d) {
         device_forget_use(d);
 }
 
-bool device_deep_is_fresh(const Device *d) {
-        uint64_t now = now_monotonic(d->manager);
+bool device_deep_failed_lately(const Device *d) {
+        return d->deep_failed_at > 0 && now_monotonic(d->manager) - d->deep_failed_at < RETRY_USEC;
+}
 
-        return (d->deep_at > 0 && now - d->deep_at < FRESH_USEC) ||
-               (d->deep_failed_at > 0 && now - d->deep_failed_at < RETRY_USEC);
+bool device_deep_is_fresh(const Device *d) {
+        return (d->deep_at > 0 && now_monotonic(d->manager) - d->deep_at < FRESH_USEC) ||
+               device_deep_failed_lately(d);
 }
 
 static bool may_have_disks(const PciDevice *pci) {

@@ -94,6 +94,7 @@ void device_set_deep(Device *d, Reasons *reasons); /* takes them */
 void device_deep_failed(Device *d);
 /* No look is due: the last was a moment ago, or failed not long ago. */
 bool device_deep_is_fresh(const Device *d);
+bool device_deep_failed_lately(const Device *d);
 
 /* What nobody could look at closely may hold data: adds has-data for each such function of the unit. */
 int device_add_unlooked(const Device *d, Reasons *reasons);

@@ -8,6 +8,7 @@
 #include "job-record.h"
 #include "manager.h"
 #include "observer.h"
+#include "quiet.h"
 #include "stop-all.h"
 #include "transfer.h"
 
@@ -33,7 +34,10 @@ static int open_state(Manager *m) {
         static const struct {
                 const char *name;
                 mode_t mode;
-        } directories[] = { { "claims", 0700 }, { "jobs", 0700 }, { "vms", 0711 }, { "images", 0711 } };
+        } directories[] = {
+                { "claims", 0700 }, { "jobs", 0700 },  { "vms", 0711 },
+                { "images", 0711 }, { "quiet", 0700 },
+        };
 
         m->state_fd = open_directory(m->config->state_dir);
         if (m->state_fd < 0)
@@ -218,6 +222,7 @@ void manager_remove_job(Manager *m, Job *job) {
 }
 
 void manager_job_ended(Manager *m) {
+        quiet_update(m);
         stop_all_job_ended(m);
         exit_when_quiet(m);
 }

@@ -13,6 +13,7 @@
 #include "job-record.h"
 #include "manager.h"
 #include "observer.h"
+#include "quiet.h"
 #include "transfer.h"
 #include "vanished.h"
 
@@ -378,9 +379,12 @@ static void release_held(Vm *vm) {
 }
 
 void vm_forget(Vm *vm) {
+        Manager *m = vm->manager;
+
         release_held(vm);
         observer_vm_removed(vm);
         vm_free(vm);
+        quiet_update(m);
 }
 
 /* A job under way comes to its end first; what it waits for will not happen any more. */
@@ -428,6 +432,7 @@ static void on_connected(DomainInfo *domains, size_t n, void *userdata) {
                 return;
 
         m->reconciled = true;
+        quiet_update(m);
         reconcile_claims(m);
         remove_unfinished_vms(m);
         job_records_settle(m);

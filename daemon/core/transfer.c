@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/strv.h"
 #include "observer.h"
+#include "quiet.h"
 #include "transfer.h"
 #include "vanished.h"
 
@@ -319,6 +320,7 @@ int transfer_start(Manager *m, const char *vm_uuid, const TransferUnit *units, s
                 return -ENOMEM;
         *t = (Transfer) { .manager = m, .done = done, .userdata = userdata };
 
+        quiet_update(m);
         r = transfer_prepare(t, units, n_units);
         if (r < 0)
                 goto fail;

@@ -137,14 +137,28 @@ int reasons_add(Reasons *reasons, ReasonCode code, const char *format, ...) {
 }
 
 const Reason *reasons_blocking(const Reasons *reasons, char *const *allow) {
+        const Reason *unallowed = NULL;
+
         for (size_t i = 0; i < reasons->n; i++) {
                 const Reason *reason = &reasons->items[i];
 
-                if (!reason_code_is_overridable(reason->code) ||
-                    !strv_contains(allow, reason_code_to_string(reason->code)))
+                if (!reason_code_is_overridable(reason->code))
                         return reason;
+                if (!unallowed && !strv_contains(allow, reason_code_to_string(reason->code)))
+                        unallowed = reason;
         }
-        return NULL;
+        return unallowed;
+}
+
+int reason_refuse(const Reason *reason, const PciAddress *address, Error *error) {
+        const char *code = reason_code_to_string(reason->code);
+        int r = error_set(error, reason_code_to_error(reason->code), "%s cannot be taken: %s (%s)",
+                          PCI_ADDRESS_TEXT(address), reason->detail, code);
+
+        if (reason_code_is_overridable(reason->code))
+                error_set_remedy(error, "Make sure that nothing on the host needs it, then allow it "
+                                        "expressly: --allow %s", code);
+        return r;
 }
 
 void reasons_clear(Reasons *reasons) {

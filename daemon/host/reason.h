@@ -4,6 +4,7 @@
 /* Why a device cannot be given away: a code of the contract and a sentence that names the thing. */
 
 #include "base/error.h"
+#include "base/pci-address.h"
 
 typedef enum ReasonCode {
         REASON_MOUNTED,
@@ -64,8 +65,12 @@ ErrorCode reason_code_to_error(ReasonCode code);
 /* Adds a reason unless the same one (code and detail) is there already. 0 or -ENOMEM. */
 int reasons_add(Reasons *reasons, ReasonCode code, const char *format, ...) _printf_(3, 4);
 
-/* The first reason that is not in allow (a list of code names, only overridable ones count); NULL: none. */
+/* The first reason that nothing overrides; or else the first that is not in allow (a list of code names);
+ * NULL: none. */
 const Reason *reasons_blocking(const Reasons *reasons, char *const *allow);
+
+/* Sets the error that refuses the device for this reason, with what can be done about it, and returns it. */
+int reason_refuse(const Reason *reason, const PciAddress *address, Error *error);
 
 void reasons_clear(Reasons *reasons);
 #define _cleanup_reasons_ _cleanup_(reasons_clear)
