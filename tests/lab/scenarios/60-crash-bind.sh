@@ -1,30 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash
-# bind and release by hand, and at every point where a helper passes, the helper and vmkitd are killed.
+# At every point that a helper passes while it binds a unit by hand, or releases it, the helper and vmkitd are
+# killed. All is undone by the next vmkitd, or is complete.
 
-mapfile -t points < <(fault_points)
-rows bind release
-
-bind_gpu() {
-        as root vmkitctl bind "$GPU"
-}
-
-release_gpu() {
-        as root vmkitctl release "$GPU"
-}
-
-for point in "${points[@]}"; do
-        case $point in
-        bind-*)
-                for n in 1 2; do
-                        crash bind "$point $n kill-both" bind_gpu
-                        [ "$(place)" = home ] || release_gpu
-                done ;;
-        release-*)
-                for n in 1 2; do
-                        bind_gpu
-                        crash release "$point $n kill-both" release_gpu
-                        [ "$(place)" = home ] || release_gpu
-                done ;;
-        esac
-done
+TIMEOUT=900 as root crash bind kill-both bind-
+TIMEOUT=900 as root crash release kill-both release-
+devices_are_home
