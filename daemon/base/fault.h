@@ -32,10 +32,12 @@
         X(BIND_UNBOUND, "bind-unbound", true)                                                     \
         X(BIND_PROBED, "bind-probed", true)                                                       \
         X(BIND_VERIFIED, "bind-verified", true)                                                   \
+        X(BIND_RESET, "bind-reset", true)                                                         \
         X(BIND_RECORDED, "bind-recorded", true)                                                   \
         /* vmkit-device release, and the undo of bind, which takes the same way back */           \
         X(RELEASE_JOURNALED, "release-journaled", true)                                           \
         X(RELEASE_SETTLED, "release-settled", true)                                               \
+        X(RELEASE_RESET, "release-reset", true)                                                   \
         X(RELEASE_UNBOUND, "release-unbound", true)                                               \
         X(RELEASE_OVERRIDE, "release-override", true)                                             \
         X(RELEASE_BOUND, "release-bound", true)                                                   \

@@ -39,6 +39,7 @@ typedef struct Function {
         bool recorded;          /* undo ends the claim: it began with this transaction */
         char *previous_vm;      /* of a record that was there before */
         bool touched;           /* this transaction wrote to sysfs */
+        bool unfinished;        /* on vfio-pci, and who was at it last died before its reset or in it */
         char *illness;          /* why it is to be quarantined; NULL: it is not */
         DiskLocks locks;
         uint64_t looked_at;     /* when the last look at its users began; µs, monotonic; 0: never */
@@ -52,6 +53,7 @@ typedef struct Transaction {
         const char *vm;
         char **allow;
         char *boot_id;
+        VfioGroups groups;      /* held, so that nobody else opens them */
         bool taking_back;       /* what is gone by now cannot be, and is no reason to leave the rest */
         bool by_hand;           /* resets what waits on vfio-pci too, and leaves it to whose it is */
         bool clearing;          /* a quarantine is to end … */
@@ -66,6 +68,7 @@ static void transaction_clear(Transaction *t) {
                 free(t->functions[i].illness);
         }
         free(t->functions);
+        vfio_groups_release(&t->groups);
         strv_free(t->allow);
         free(t->boot_id);
         inventory_free(t->inventory);
@@ -310,6 +313,7 @@ static int find_record(const Transaction *t, Function *f, Error *error) {
                 return r;
 
         f->recorded = f->touched = !is_on_vfio(f->device); /* begun by a helper that came to no end */
+        f->unfinished = f->claim->helper > 0;
         if (f->claim->state == CLAIM_QUARANTINED)
                 return t->clearing ? take_from_quarantine(f) : refuse_quarantined(f, error);
         return 0;
@@ -408,7 +412,7 @@ static int reset_devices(Transaction *t, PciDevice *const *devices, size_t n, Er
         for (size_t i = 0; r >= 0 && i < n; i++)
                 r = health_check(ROOT_FD, devices[i], error);
         if (r >= 0)
-                r = reset_functions(ROOT_FD, devices, n, error);
+                r = reset_functions(ROOT_FD, devices, n, &t->groups, error);
         for (size_t i = 0; r >= 0 && i < n; i++)
                 r = health_check_powered(ROOT_FD, devices[i], error);
         if (r >= 0)
@@ -431,7 +435,7 @@ static int reset_taken(Transaction *t, Error *error) {
         for (size_t i = 0; r >= 0 && i < t->n_functions; i++) {
                 const Function *f = &t->functions[i];
 
-                if (!is_on_vfio(f->device) || t->by_hand)
+                if (!is_on_vfio(f->device) || t->by_hand || f->unfinished)
                         devices[n++] = t->functions[i].device;
                 else
                         r = health_check_powered(ROOT_FD, f->device, error);
@@ -441,7 +445,9 @@ static int reset_taken(Transaction *t, Error *error) {
         return r < 0 ? r : reset_devices(t, devices, n, error);
 }
 
-/* QEMU has let go of what is on vfio-pci. */
+/* QEMU has let go of what is on vfio-pci. Where a part of it is not there, whoever moved it was cut short: on
+ * the way there, when no guest had seen it, or on the way back, after the reset. Then a reset with the bus could
+ * not be had, and is not needed. */
 static int reset_taken_back(Transaction *t, Error *error) {
         _cleanup_free_ PciDevice **devices = calloc(t->n_functions + 1, sizeof(PciDevice *));
         size_t n = 0;
@@ -452,7 +458,7 @@ static int reset_taken_back(Transaction *t, Error *error) {
         for (size_t i = 0; i < t->n_functions; i++)
                 if (is_on_vfio(t->functions[i].device))
                         devices[n++] = t->functions[i].device;
-        return reset_devices(t, devices, n, error);
+        return n == t->n_functions ? reset_devices(t, devices, n, error) : 0;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- */
@@ -545,6 +551,8 @@ static int bind_all(Transaction *t, Error *error) {
                 r = bind_function(t, &t->functions[i], error);
         if (r >= 0)
                 r = reset_taken(t, error);
+        if (r >= 0)
+                r = FAULT(BIND_RESET, error);
         /* By hand it is all on its way back at once. */
         for (size_t i = 0; r >= 0 && !t->by_hand && i < t->n_functions; i++) {
                 r = claim_set_state(t->functions[i].claim, CLAIM_BOUND);
@@ -598,12 +606,14 @@ static int verb_clear(Transaction *t, struct json_object *result, Error *error) 
 
 /* --- release, settle ------------------------------------------------------------------------------------ */
 
-static int wait_until_idle(const Transaction *t, Error *error) {
+/* What was proved idle stays so until this process ends: the group is held through reset and unbind. */
+static int wait_until_idle(Transaction *t, Error *error) {
         for (size_t i = 0; i < t->n_functions; i++) {
                 const PciDevice *device = t->functions[i].device;
-                int r;
+                int r = 0;
 
-                r = is_on_vfio(device) ? binding_wait_idle(ROOT_FD, device->iommu_group, VFIO_IDLE_USEC) : 0;
+                if (is_on_vfio(device))
+                        r = vfio_groups_wait(ROOT_FD, device, VFIO_IDLE_USEC, &t->groups);
                 if (r < 0)
                         return error_set(error, ERROR_BUSY, "%s is still open in a VFIO user: %s",
                                          PCI_ADDRESS_TEXT(&device->address), strerror(-r));
@@ -658,6 +668,8 @@ static int take_back(Transaction *t, ClaimState state, Error *error) {
                 r = FAULT(RELEASE_SETTLED, error);
         if (r >= 0)
                 r = reset_taken_back(t, error);
+        if (r >= 0)
+                r = FAULT(RELEASE_RESET, error);
         if (r < 0 && t->n_functions > 0 && t->functions[0].illness)
                 quarantine_all(t);
         else if (r < 0)

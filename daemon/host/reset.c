@@ -4,25 +4,23 @@
 #include "base/strv.h"
 #include "reset.h"
 #include "sysfs.h"
-#include "vfio.h"
 
 typedef struct Resets {
         int root_fd;
         PciDevice *const *devices;
         bool *done;
         size_t n;
-        VfioGroups groups;
+        VfioGroups *groups;
 } Resets;
 
 static void resets_clear(Resets *resets) {
         free(resets->done);
-        vfio_groups_release(&resets->groups);
 }
 
 static int take_groups(Resets *resets, Error *error) {
         for (size_t i = 0; i < resets->n; i++) {
                 const PciDevice *device = resets->devices[i];
-                int r = vfio_groups_take(resets->root_fd, device, &resets->groups);
+                int r = vfio_groups_take(resets->root_fd, device, resets->groups);
 
                 if (r == -EBUSY)
                         return error_set(error, ERROR_DEVICE_IN_USE,
@@ -79,7 +77,7 @@ static int hot_reset(const Resets *resets, const PciDevice *device, const VfioDe
                 if (forbids_bus_reset(resets->root_fd, &touched.items[i].address))
                         return -EPERM;
 
-        r = vfio_device_hot_reset(opened, &resets->groups, &touched);
+        r = vfio_device_hot_reset(opened, resets->groups, &touched);
         if (r < 0)
                 return r;
 
@@ -96,7 +94,7 @@ static int reset_with_bus(const Resets *resets, const PciDevice *device) {
         if (forbids_bus_reset(resets->root_fd, &device->address))
                 return -EPERM; /* before it is opened, since closing it resets the bus as well */
 
-        r = vfio_device_open(resets->root_fd, &resets->groups, device, &opened);
+        r = vfio_device_open(resets->root_fd, resets->groups, device, &opened);
         return r < 0 ? r : hot_reset(resets, device, &opened);
 }
 
@@ -163,8 +161,10 @@ static int run_resets(const Resets *resets, Error *error) {
         return 0;
 }
 
-int reset_functions(int root_fd, PciDevice *const *devices, size_t n, Error *error) {
-        _cleanup_(resets_clear) Resets resets = { .root_fd = root_fd, .devices = devices, .n = n };
+int reset_functions(int root_fd, PciDevice *const *devices, size_t n, VfioGroups *groups, Error *error) {
+        _cleanup_(resets_clear) Resets resets = {
+                .root_fd = root_fd, .devices = devices, .n = n, .groups = groups,
+        };
         int r;
 
         resets.done = calloc(n + 1, sizeof(bool));

@@ -16,8 +16,9 @@
  * VFIO, unless an administrator has taken "bus" out of the methods of one of them. */
 
 #include "pci.h"
+#include "vfio.h"
 
-/* devices: on vfio-pci, open in nobody. Their groups are held meanwhile, so nobody opens one half-way;
+/* devices: on vfio-pci, open in nobody. Their groups are held from then on, so nobody opens one half-way;
  * DeviceInUse if somebody was faster. ResetFailed for one that has a way to be reset and did not come through
  * it; one that never had any is left as it is. */
-int reset_functions(int root_fd, PciDevice *const *devices, size_t n, Error *error);
+int reset_functions(int root_fd, PciDevice *const *devices, size_t n, VfioGroups *groups, Error *error);

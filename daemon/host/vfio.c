@@ -4,11 +4,14 @@
 #include <linux/vfio.h>
 #include <sys/ioctl.h>
 
+#include "base/clock.h"
 #include "sysfs.h"
 #include "vfio.h"
 
 /* A bus has 256 functions at most. */
 #define RESET_SET_MAX 256
+
+#define BUSY_STEP_USEC (50 * USEC_PER_MSEC)
 
 /* --- groups ----------------------------------------------------------------------------------- */
 
@@ -34,6 +37,18 @@ int vfio_groups_take(int root_fd, const PciDevice *device, VfioGroups *groups) {
         groups->items = grown;
         groups->items[groups->n++] = (VfioGroup) { .id = device->iommu_group, .fd = TAKE_FD(fd) };
         return 0;
+}
+
+int vfio_groups_wait(int root_fd, const PciDevice *device, uint64_t usec, VfioGroups *groups) {
+        uint64_t end = now_usec() + usec;
+        int r;
+
+        while ((r = vfio_groups_take(root_fd, device, groups)) == -EBUSY) {
+                if (now_usec() >= end)
+                        return -ETIMEDOUT;
+                (void) usleep(BUSY_STEP_USEC);
+        }
+        return r;
 }
 
 void vfio_groups_release(VfioGroups *groups) {

@@ -19,6 +19,8 @@ typedef struct VfioGroups {
 /* Takes the group of the device, unless it is held already, or there is none: a device without a node in
  * /dev/vfio cannot be open by way of it. While it is held, nobody else can open it. -EBUSY: somebody has. */
 int vfio_groups_take(int root_fd, const PciDevice *device, VfioGroups *groups);
+/* The same, but waits for whoever has it, at most usec: -ETIMEDOUT. */
+int vfio_groups_wait(int root_fd, const PciDevice *device, uint64_t usec, VfioGroups *groups);
 void vfio_groups_release(VfioGroups *groups);
 #define _cleanup_vfio_groups_ _cleanup_(vfio_groups_release)
 

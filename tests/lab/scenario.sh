@@ -10,6 +10,8 @@
 #   guest COMMAND…                in alice's gaming-vm, once cloud-init is done there
 #   typing SCRIPT as USER …       the command on a terminal, with an expect script at its keyboard
 #   driver ADDRESS NAME           the function is on that driver now
+#   wedge_module                  loads tests/lab/wedge, a driver that does not let go
+#   reset_host                    the reset button of the lab host; returns when it is up again
 #
 # TIMEOUT is what one command may take, in seconds.
 
@@ -101,11 +103,64 @@ driver() {
         grep -q "/$2\$" "$OUTPUT" || fail "$1 is not on $2"
 }
 
+# For `eventually`: the function is on that driver by now.
+is_on() {
+        [[ $(lab_as root readlink "/sys/bus/pci/devices/$1/driver") = */"$2" ]]
+}
+
 # All that a VM was given is where the host had it.
 devices_are_home() {
         driver "$FREE" nvme
         driver "$GPU" bochs-drm
         driver "$AUDIO" snd_hda_intel
+}
+
+# Built when it is first needed, and again when it or the host's kernel has changed.
+wedge_module() {
+        local module=$LAB/wedge.ko
+        if [ ! "$module" -nt "$LAB_SOURCE/wedge/wedge.c" ] || [ ! "$module" -nt "$LAB/vmlinuz" ]; then
+                step 'wedge module' "$LAB_SOURCE/wedge/make-module"
+        fi
+        connect root
+        ssh -F "$LAB_RUN/ssh_config" root@lab 'cat >/run/wedge.ko' <"$module"
+        as root insmod /run/wedge.ko
+}
+
+# monitor COMMAND: of QEMU's, for the machine that is the lab host.
+monitor() {
+        echo "[monitor] $1"
+        /usr/bin/python3 - "$LAB_RUN/monitor" "$1" <<-'PYTHON'
+		import socket, sys
+		with socket.socket(socket.AF_UNIX) as s:
+		    s.connect(sys.argv[1])
+		    answer = b""
+		    while not answer.endswith(b"(qemu) "):
+		        answer += s.recv(4096)
+		    s.sendall(sys.argv[2].encode() + b"\n")
+		    s.recv(4096)
+	PYTHON
+}
+
+boot_id() {
+        timeout 20 ssh -F "$LAB_RUN/ssh_config" -o ControlPath=none -o ConnectTimeout=5 root@lab \
+                cat /proc/sys/kernel/random/boot_id 2>/dev/null
+}
+
+has_booted_since() {
+        local now
+        now=$(boot_id) && [ "$now" != "$1" ]
+}
+
+# Nothing is shut down; only what is written is brought to the disk before, as its file system has no journal.
+reset_host() {
+        local before user
+        before=$(boot_id)
+        as root sync
+        monitor system_reset
+        for user in alice bob admin root; do
+                ssh -F "$LAB_RUN/ssh_config" -O exit "$user@lab" 2>/dev/null || true
+        done
+        eventually 300 has_booted_since "$before" || fail 'the lab host did not come up again'
 }
 
 # typing SCRIPT as USER COMMAND…: SCRIPT is what expect(1) does once the command runs.

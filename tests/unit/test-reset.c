@@ -137,7 +137,9 @@ static int reset(const char *const addresses[], size_t n, Error *error) {
                 devices[i] = inventory_find(kernel.inventory, &address);
                 assert_non_null(devices[i]);
         }
-        return reset_functions(kernel.tree->fd, devices, n, error);
+        _cleanup_vfio_groups_ VfioGroups groups = {};
+
+        return reset_functions(kernel.tree->fd, devices, n, &groups, error);
 }
 
 #define RESET(error, ...)                                                                         \
