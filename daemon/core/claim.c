@@ -60,6 +60,7 @@ static struct json_object *claim_to_json(const Claim *claim) {
         json_add_string(o, "power_control", claim->original.power_control);
         json_add_string(o, "d3cold_allowed", claim->original.d3cold_allowed);
         json_add_string(o, "reset_method", claim->original.reset_method);
+        json_object_object_add(o, "used", json_object_new_boolean(claim->used));
         json_add_string(o, "reason", claim->reason);
         json_object_object_add(o, "needs_reboot", json_object_new_boolean(claim->needs_reboot));
         json_object_object_add(o, "helper", json_object_new_int64(claim->helper));
@@ -114,6 +115,7 @@ static int claim_from_json(struct json_object *o, Claim **ret) {
 
         claim->vendor_id = (uint16_t) json_number(o, "vendor_id", 0);
         claim->device_id = (uint16_t) json_number(o, "device_id", 0);
+        claim->used = json_object_get_boolean(json_object_object_get(o, "used"));
         claim->needs_reboot = json_object_get_boolean(json_object_object_get(o, "needs_reboot"));
         claim->helper = (pid_t) json_number(o, "helper", 0);
         claim->helper_start = (uint64_t) json_number(o, "helper_start", 0);

@@ -23,6 +23,7 @@ typedef struct Claim {
         char *boot_id;          /* a record of another boot says nothing about this one */
         ClaimState state;
         DeviceState original;
+        bool used;              /* a guest may have had it since it was reset last */
         char *reason;           /* of a quarantine */
         bool needs_reboot;      /* it was tried to end the quarantine, and it failed again */
         pid_t helper;           /* the helper at work on it; 0: none */

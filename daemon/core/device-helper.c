@@ -222,6 +222,7 @@ static int claim_new(const Transaction *t, const PciDevice *device, Claim **ret)
         if (!claim)
                 return -ENOMEM;
 
+        claim->used = true;
         claim->address = device->address;
         claim->vendor_id = device->vendor_id;
         claim->device_id = device->device_id;
@@ -400,8 +401,12 @@ static void fall_ill(Transaction *t, Error *error) {
 
 static void recover(Transaction *t) {
         for (size_t i = 0; i < t->n_functions; i++) {
-                free(t->functions[i].illness);
-                t->functions[i].illness = NULL;
+                Function *f = &t->functions[i];
+
+                free(f->illness);
+                f->illness = NULL;
+                if (f->claim)
+                        f->claim->used = false;
         }
 }
 
@@ -423,7 +428,7 @@ static int reset_devices(Transaction *t, PciDevice *const *devices, size_t n, Er
 }
 
 /* All of it is on vfio-pci now. What came from a driver of the host is reset before it is handed out; what
- * waited there has been when it was taken back. */
+ * waited there has been when it was taken back, unless that was cut short. */
 static int reset_taken(Transaction *t, Error *error) {
         _cleanup_free_ PciDevice **devices = calloc(t->n_functions + 1, sizeof(PciDevice *));
         size_t n = 0;
@@ -435,7 +440,7 @@ static int reset_taken(Transaction *t, Error *error) {
         for (size_t i = 0; r >= 0 && i < t->n_functions; i++) {
                 const Function *f = &t->functions[i];
 
-                if (!is_on_vfio(f->device) || t->by_hand || f->unfinished)
+                if (!is_on_vfio(f->device) || f->claim->used || t->by_hand || f->unfinished)
                         devices[n++] = t->functions[i].device;
                 else
                         r = health_check_powered(ROOT_FD, f->device, error);
@@ -555,6 +560,7 @@ static int bind_all(Transaction *t, Error *error) {
                 r = FAULT(BIND_RESET, error);
         /* By hand it is all on its way back at once. */
         for (size_t i = 0; r >= 0 && !t->by_hand && i < t->n_functions; i++) {
+                t->functions[i].claim->used = true;
                 r = claim_set_state(t->functions[i].claim, CLAIM_BOUND);
                 if (r < 0)
                         (void) error_set_errno(error, r, "Could not write a claim record");
@@ -628,6 +634,10 @@ static int mark(Transaction *t, ClaimState state, Error *error) {
                 int r;
 
                 r = claim_read(CLAIMS_FD, &f->device->address, &f->claim);
+                if (r >= 0 && !claim_is_about(f->claim, t, f->device)) {
+                        f->claim = claim_free(f->claim);
+                        continue;
+                }
                 if (r == -ENOENT)
                         continue;
                 if (r >= 0 && f->claim->state == CLAIM_QUARANTINED)

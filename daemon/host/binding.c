@@ -243,8 +243,8 @@ int binding_to_vfio(int root_fd, const PciAddress *address, BindingCheck check, 
 
 /* --- and back --------------------------------------------------------------------------------- */
 
-/* By name, since a probe takes whatever driver comes first; by probing, where the driver does not
- * know the device by itself any more. */
+/* By name, since a probe takes whatever driver comes first; by probing for no other, where the driver
+ * does not know the device by itself any more. */
 static int bind_original(const Function *f, const char *driver, Error *error) {
         int r;
 
@@ -253,10 +253,8 @@ static int bind_original(const Function *f, const char *driver, Error *error) {
 
         r = write_attribute_at(f->root_fd, PATH_TEXT("sys/bus/pci/drivers/%s/bind", driver),
                                f->address);
-        if (driver_is(f, NULL)) {
-                int k = probe(f);
-                r = r < 0 ? r : k;
-        }
+        if (driver_is(f, NULL) && set_override(f, driver, NULL) >= 0)
+                (void) probe(f);
         if (!driver_is(f, driver))
                 return fail(f, r, PATH_TEXT("binding back to %s", driver), error);
         return 0;
@@ -268,8 +266,17 @@ static const char *override_for_binding(const DeviceState *original) {
         return original->driver && original->driver_override ? original->driver : original->driver_override;
 }
 
+/* What the binding needed may be in it. */
+static int restore_override(const Function *f, const char *original, Error *error) {
+        _cleanup_free_ char *now = NULL;
+
+        if (read_optional(f->dir_fd, "driver_override", &now) >= 0 && streq_ptr(now, original))
+                return 0;
+        return set_override(f, original, error);
+}
+
 static int restore_driver(const Function *f, const DeviceState *original, Error *error) {
-        int r;
+        int r, k;
 
         if (streq_ptr(original->driver, VFIO_DRIVER) && driver_is(f, VFIO_DRIVER))
                 return set_override(f, original->driver_override, error);
@@ -292,10 +299,8 @@ static int restore_driver(const Function *f, const DeviceState *original, Error 
 
         if (original->driver) {
                 r = bind_original(f, original->driver, error);
-                if (!streq_ptr(override_for_binding(original), original->driver_override)) {
-                        int k = set_override(f, original->driver_override, error);
-                        r = r < 0 ? r : k;
-                }
+                k = restore_override(f, original->driver_override, error);
+                r = r < 0 ? r : k;
                 return r < 0 ? r : FAULT(RELEASE_BOUND, error);
         }
         return driver_is(f, NULL) ? 0

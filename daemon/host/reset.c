@@ -75,7 +75,7 @@ static int hot_reset(const Resets *resets, const PciDevice *device, const VfioDe
                 return r;
         for (size_t i = 0; i < touched.n; i++)
                 if (forbids_bus_reset(resets->root_fd, &touched.items[i].address))
-                        return -EPERM;
+                        return -EOPNOTSUPP;
 
         r = vfio_device_hot_reset(opened, resets->groups, &touched);
         if (r < 0)
@@ -92,7 +92,7 @@ static int reset_with_bus(const Resets *resets, const PciDevice *device) {
         int r;
 
         if (forbids_bus_reset(resets->root_fd, &device->address))
-                return -EPERM; /* before it is opened, since closing it resets the bus as well */
+                return -EOPNOTSUPP; /* before it is opened, since closing it resets the bus as well */
 
         r = vfio_device_open(resets->root_fd, resets->groups, device, &opened);
         return r < 0 ? r : hot_reset(resets, device, &opened);
@@ -115,7 +115,7 @@ static const char *words_for(int r) {
         case ENOTTY:
         case ENODEV:
                 return "none of the ways that the kernel has to reset it worked";
-        case EPERM:
+        case EOPNOTSUPP:
                 return "none of its own ways to be reset worked, and 'reset_method' forbids to reset its bus";
         case EINVAL:
                 return "its bus cannot be reset, as not all functions on it are with vfio-pci";

@@ -6,8 +6,8 @@
  *
  * When a device is reset:
  *  - before it is handed out, if it comes from a driver of the host: the guest finds nothing of the host's in
- *    it, and one that does not come through is known before QEMU starts. One that waited on vfio-pci has been
- *    reset when it was taken back, and vfio-pci resets it again each time it is opened: no third time.
+ *    it, and one that does not come through is known before QEMU starts. One that waited on vfio-pci since it
+ *    was reset when it was taken back is not: vfio-pci resets it again each time it is opened anyway.
  *  - after it is taken back, once QEMU has let go, before a driver of the host or the next guest gets it. The
  *    kernel's own reset on the last close does not say whether it worked; this one does.
  *

@@ -27,6 +27,7 @@ static struct Kernel {
         const char *native; /* the driver that takes the device without an override; NULL: none */
         const char *fails_path;    /* a write to this fails … */
         int fails_with;            /* … with this errno */
+        const char *missing;       /* the driver that is not there any more */
         const char *ignores_path;  /* a write to this changes nothing */
         bool probe_binds_nothing;
         bool unbind_does_nothing;
@@ -47,7 +48,7 @@ static char *current_driver(void) {
 static void bind(const char *driver) {
         _cleanup_free_ char *now = current_driver();
 
-        if (now || !driver)
+        if (now || !driver || streq_ptr(driver, kernel.missing))
                 return;
         tree_set_driver(kernel.tree, ADDRESS, driver);
         if (streq(driver, "vfio-pci") && tree_exists(kernel.tree, DEVICE "power/control"))
@@ -390,6 +391,22 @@ static void test_restore_fails(void **state) {
         assert_attribute("driver_override", "(null)");
 }
 
+/* Nobody but the driver that had it gets it by a probe, and no override is left of that. */
+static void test_restore_by_no_other(void **state) {
+        _cleanup_device_state_ DeviceState original = {};
+
+        take(&original);
+        kernel.bind_by_name_refused = true;
+        kernel.native = "other";
+        tree_add_driver(kernel.tree, "other");
+        tree_remove(kernel.tree, "sys/bus/pci/drivers/nvme/bind");
+        kernel.missing = "nvme";
+        assert_fails_with(binding_restore(kernel.tree->fd, &address, &original, &error),
+                          ERROR_BIND_FAILED, "it is on no driver");
+        assert_attribute("driver_override", "(null)");
+        assert_attribute("power/control", "auto");
+}
+
 /* A host driver that took the device meanwhile is not pulled away. */
 static void test_restore_elsewhere(void **state) {
         _cleanup_device_state_ DeviceState original = {};
@@ -443,6 +460,7 @@ int main(void) {
                 binding_test(test_restore_fails),   binding_test(test_restore_elsewhere),
                 binding_test(test_no_power_attributes), binding_test(test_gone),
                 binding_test(test_override_of_another_driver),
+                binding_test(test_restore_by_no_other),
                 binding_test(test_power_lies),      binding_test(test_wait_idle),
                 binding_test(test_check),
         };

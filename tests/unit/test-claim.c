@@ -27,7 +27,7 @@ static Claim *make_claim(const char *address) {
         claim->original.driver = strdup("nvme");
         claim->original.power_control = strdup("auto");
         claim->original.reset_method = strdup("flr bus");
-        claim->needs_reboot = true;
+        claim->used = claim->needs_reboot = true;
         return claim;
 }
 
@@ -49,12 +49,14 @@ static void test_round_trip(void **state) {
         assert_string_equal(read->original.power_control, "auto");
         assert_null(read->original.d3cold_allowed);
         assert_string_equal(read->original.reset_method, "flr bus");
+        assert_true(read->used);
         assert_true(read->needs_reboot);
 
-        written->needs_reboot = false;
+        written->used = written->needs_reboot = false;
         assert_int_equal(claim_write(tree->fd, written), 0);
         claim_free(read);
         assert_int_equal(claim_read(tree->fd, &written->address, &read), 0);
+        assert_false(read->used);
         assert_false(read->needs_reboot);
 }
 

@@ -308,6 +308,28 @@ static void test_there_and_back(void **state) {
         assert_no_record(AUDIO);
 }
 
+/* The helper that was to take it back was ended by somebody, say. */
+static void test_not_taken_back(void **state) {
+        succeed("bind", VM);
+        succeed("bind", VM);
+        assert_true(was_written("card:reset") && was_written("audio:reset"));
+        assert_held(VM);
+}
+
+/* Another device sits there now than the one that was recorded: it has been nobody's. */
+static void test_record_of_another_device(void **state) {
+        _cleanup_(claim_freep) Claim *claim = NULL;
+
+        succeed("bind", VM);
+        claim = record_of(AUDIO);
+        claim->device_id = 0x9999;
+        assert_int_equal(claim_write(CLAIMS_FD, claim), 0);
+        tree_set_driver(kernel.tree, AUDIO, "other");
+        succeed("release", VM);
+        assert_on(CARD, native[0]);
+        assert_on(AUDIO, "other");
+}
+
 /* The host has it again, but no VM will get it. */
 static void test_no_reset_before_handing_out(void **state) {
         kernel.reset_fails = AUDIO;
@@ -541,6 +563,8 @@ static void test_record_of_another_helper(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_there_and_back),
+                TEST(test_not_taken_back),
+                TEST(test_record_of_another_device),
                 TEST(test_no_reset_before_handing_out),
                 TEST(test_dead_after_reset),
                 TEST(test_no_reset_after_taking_back),
