@@ -73,6 +73,11 @@ static json_object *node_or_null(json_object *properties) {
         return node < 0 ? NULL : json_object_new_int64(node);
 }
 
+static json_object *physical_or_null(json_object *properties) {
+        _cleanup_free_ char *address = device_address(json_string(properties, "PhysicalFunction"));
+        return address ? json_object_new_string(address) : NULL;
+}
+
 json_object *device_document(json_object *p, json_object *vm_names) {
         json_object *d = json_object_new_object();
 
@@ -94,6 +99,7 @@ json_object *device_document(json_object *p, json_object *vm_names) {
         json_set_string(d, "vm", vm_name(vm_names, json_string(p, "VM")));
         json_object_object_add(d, "assigned_to", names_of(json_get(p, "AssignedTo"), vm_names));
         json_copy(d, "reset_methods", p, "ResetMethods");
+        json_object_object_add(d, "physical_function", physical_or_null(p));
         json_copy(d, "health", p, "Health");
         json_copy(d, "health_detail", p, "HealthDetail");
         return d;

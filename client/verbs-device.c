@@ -60,18 +60,55 @@ static int compare_devices(const void *a, const void *b) {
         return strcmp(json_string(x, "address") ?: "", json_string(y, "address") ?: "");
 }
 
+/* A device and where it is listed: a virtual function right below its physical one, if that is listed too. */
+typedef struct Row {
+        json_object *device, *head;
+} Row;
+
+static int compare_rows(const void *a, const void *b) {
+        const Row *x = a, *y = b;
+
+        if (x->head != y->head)
+                return compare_devices(&x->head, &y->head);
+        if ((x->device == x->head) != (y->device == y->head))
+                return x->device == x->head ? -1 : 1;
+        return compare_devices(&x->device, &y->device);
+}
+
+/* Of documents by their address. */
+static json_object *in_order(json_object *by_address) {
+        json_object *ordered = json_object_new_array();
+        size_t n = 0;
+        _cleanup_free_ Row *rows =
+                calloc((size_t) json_object_object_length(by_address) + 1, sizeof *rows);
+
+        json_object_object_foreach(by_address, address, d) {
+                const char *physical = json_string(d, "physical_function");
+                json_object *head = physical ? json_get(by_address, physical) : NULL;
+
+                if (rows && address)
+                        rows[n++] = (Row) { .device = d, .head = head ?: d };
+        }
+
+        qsort(rows, n, sizeof *rows, compare_rows);
+        for (size_t i = 0; i < n; i++)
+                json_object_array_add(ordered, json_object_get(rows[i].device));
+
+        return ordered;
+}
+
 static json_object *documents_in(json_object *objects, const Args *args) {
-        _cleanup_json_ json_object *names = names_in(objects);
-        json_object *documents = json_object_new_array();
+        _cleanup_json_ json_object *names = names_in(objects),
+                                   *by_address = json_object_new_object();
 
         json_object_object_foreach(objects, path, interfaces) {
                 json_object *properties = json_get(interfaces, VMKIT_DEVICE);
                 if (str_after(path, VMKIT_ROOT) && properties && wanted(args, properties))
-                        json_object_array_add(documents, device_document(properties, names));
+                        json_object_object_add(by_address, json_string(properties, "Address") ?: path,
+                                               device_document(properties, names));
         }
 
-        json_object_array_sort(documents, compare_devices);
-        return documents;
+        return in_order(by_address);
 }
 
 static int read_devices(Client *c, json_object **ret, Failure *failure) {
@@ -101,14 +138,25 @@ static int add_group(Table *table, json_object *d, json_object *above) {
         return table_add(table, text);
 }
 
-static int add_row(Table *table, json_object *d, json_object *above) {
+/* Set off where it stands below its physical function. */
+static int add_address(Table *table, json_object *d, const char *physical) {
+        const char *address = json_string(d, "address"), *own = json_string(d, "physical_function");
+        _cleanup_free_ char *text = NULL;
+
+        if (!address || !own || !streq_ptr(own, physical))
+                return table_add(table, address);
+        return asprintf(&text, "  %s", address) < 0 ? -ENOMEM : table_add(table, text);
+}
+
+/* physical: the last one that was listed. */
+static int add_row(Table *table, json_object *d, json_object *above, const char *physical) {
         Color color;
         _cleanup_free_ char *status = device_status(d, &color), *product = device_product(d);
         int r;
 
         r = add_group(table, d, above);
         if (r >= 0)
-                r = table_add(table, json_string(d, "address"));
+                r = add_address(table, d, physical);
         if (r >= 0)
                 r = table_add(table, json_string(d, "kind"));
         if (r >= 0)
@@ -133,11 +181,15 @@ static int print_devices(json_object *documents) {
         _cleanup_table_ Table table = { .columns = columns, .n_columns = ELEMENTSOF(columns) };
         int r;
 
+        const char *physical = NULL;
         for (size_t i = 0; i < json_length(documents); i++) {
-                r = add_row(&table, json_at(documents, i),
-                            i > 0 ? json_at(documents, i - 1) : NULL);
+                json_object *d = json_at(documents, i);
+
+                r = add_row(&table, d, i > 0 ? json_at(documents, i - 1) : NULL, physical);
                 if (r < 0)
                         return r;
+                if (!json_has(d, "physical_function"))
+                        physical = json_string(d, "address");
         }
 
         table_print(&table, stdout);

@@ -7,6 +7,7 @@
 #include "base/strv.h"
 #include "core/device-ops.h"
 #include "core/request.h"
+#include "core/vfs.h"
 #include "methods.h"
 #include "options.h"
 #include "paths.h"
@@ -140,15 +141,28 @@ int device_handle_reserve(Call *call, Error *error) {
 }
 
 int device_read_vfs(Call *call, Error *error) {
-        uint32_t count;
-        int r = sd_bus_message_read(call->message, "u", &count);
+        uint32_t *count = malloc(sizeof(uint32_t));
+        int r;
 
+        if (!count)
+                return -ENOMEM;
+        call->data = count;
+        call->free_data = free;
+
+        r = sd_bus_message_read(call->message, "u", count);
         return r < 0 ? r : options_read_none(call->message, error);
 }
 
 int device_handle_vfs(Call *call, Error *error) {
-        return error_set(error, ERROR_NOT_SUPPORTED,
-                         "Setting virtual functions is not available in this version of vmkit");
+        const uint32_t *count = call->data;
+        Device *d;
+        Job *job;
+        int r;
+
+        r = prepare(call, &d, error);
+        if (r >= 0)
+                r = device_set_vfs(d, *count, call->caller, &job, error);
+        return r < 0 ? r : call_reply_job(call, job);
 }
 
 /* --- properties ------------------------------------------------------------------------------------------- */

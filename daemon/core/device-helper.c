@@ -9,11 +9,12 @@
  *   vmkit-device inspect   report who uses each function, looked at closely
  *   vmkit-device reset     bind, reset, and put all back to where it was
  *   vmkit-device clear     the same with functions in quarantine, and those go back to the host
+ *   vmkit-device set-vfs   set the number of virtual functions of the first function
  *
  * What does not come through its reset, or does not answer afterwards, is quarantined: see fall_ill().
  *
- * The request on standard input: {"functions": [address…], "vm": uuid, "allow": [code…]}. Descriptor 3 is
- * the root directory, descriptor 4 the journal's. */
+ * The request on standard input: {"functions": [address…], "vm": uuid, "allow": [code…],
+ * "count": number}. Descriptor 3 is the root directory, descriptor 4 the journal's. */
 
 #include "base/child.h"
 #include "base/clock.h"
@@ -26,6 +27,7 @@
 #include "host/health.h"
 #include "host/reset.h"
 #include "host/usage.h"
+#include "vfs-helper.h"
 
 #define ROOT_FD 3
 #define CLAIMS_FD 4
@@ -55,6 +57,7 @@ typedef struct Transaction {
         char *boot_id;
         VfioGroups groups;      /* held, so that nobody else opens them */
         bool taking_back;       /* what is gone by now cannot be, and is no reason to leave the rest */
+        unsigned count;         /* of virtual functions */
         bool by_hand;           /* resets what waits on vfio-pci too, and leaves it to whose it is */
         bool clearing;          /* a quarantine is to end … */
         bool hopeless;          /* … and cannot be ended */
@@ -118,6 +121,7 @@ static int transaction_init(Transaction *t, struct json_object *request, Error *
         int r;
 
         t->vm = json_string(request, "vm");
+        t->count = (unsigned) json_number(request, "count", 0);
 
         r = read_strings(request, "functions", &addresses);
         if (r >= 0)
@@ -744,6 +748,27 @@ static int verb_inspect(Transaction *t, struct json_object *result, Error *error
         return 0;
 }
 
+/* --- virtual functions ----------------------------------------------------------------------------------- */
+
+static int verb_set_vfs(Transaction *t, struct json_object *result, Error *error) {
+        _cleanup_free_ PciDevice **known = calloc(t->n_functions, sizeof(PciDevice *));
+        VfsChange change = {
+                .root_fd = ROOT_FD,
+                .claims_fd = CLAIMS_FD,
+                .inventory = t->inventory,
+                .physical = t->functions[0].device,
+                .known = { .items = known, .n = t->n_functions },
+                .count = t->count,
+                .boot_id = t->boot_id,
+        };
+
+        if (!known)
+                return -ENOMEM;
+        for (size_t i = 0; i < t->n_functions; i++)
+                known[i] = t->functions[i].device;
+        return vfs_change(&change, error);
+}
+
 /* -------------------------------------------------------------------------------------------------------- */
 
 typedef struct Verb {
@@ -754,6 +779,7 @@ typedef struct Verb {
 static const Verb verbs[] = {
         { "bind", verb_bind },       { "release", verb_release }, { "settle", verb_settle },
         { "inspect", verb_inspect }, { "reset", verb_reset },     { "clear", verb_clear },
+        { "set-vfs", verb_set_vfs },
 };
 
 static const Verb *verb_find(const char *name) {

@@ -6,6 +6,7 @@
 #include "host/usage.h"
 #include "manager.h"
 #include "observer.h"
+#include "transfer.h"
 #include "vanished.h"
 
 #define FRESH_USEC (2 * USEC_PER_SEC)
@@ -171,12 +172,25 @@ static int device_add_health(const Device *d, Reasons *reasons) {
         }
 }
 
+static void on_looked(int r _unused_, const Error *error _unused_, void *userdata _unused_) {
+}
+
+/* Somebody reads what an old close look found. A property cannot wait for another one, but the next reader
+ * need not be told of a process that ended long ago. */
+static void look_again(Device *d) {
+        const DeviceList itself = { .items = &d->pci, .n = 1 };
+
+        if (d->deep.n > 0 && !device_deep_is_fresh(d))
+                (void) transfer_inspect(d->manager, &itself, on_looked, NULL);
+}
+
 const Reasons *device_in_use(Device *d) {
         Manager *m = d->manager;
         HostView *view = devices_view(m);
         _cleanup_reasons_ Reasons fresh = {};
         int r;
 
+        look_again(d);
         if (d->in_use_look == m->devices.look)
                 return &d->in_use;
 
@@ -253,6 +267,12 @@ static int device_own_reasons(const Device *d, const Vm *vm, Reasons *reasons) {
                                 d->lease->spec->name);
         if (r >= 0 && d->n_transfers > 0 && d->lease != vm)
                 r = reasons_add(reasons, REASON_CLAIMED, "%s is being moved between drivers", text);
+        /* While their number is being set, all may go at any moment. */
+        const Device *physical =
+                d->pci->is_vf ? devices_find(d->manager, &d->pci->physical_function) : NULL;
+        if (r >= 0 && physical && physical->n_transfers > 0)
+                r = reasons_add(reasons, REASON_CLAIMED, "%s is being worked on",
+                                PCI_ADDRESS_TEXT(&physical->pci->address));
         return r < 0 ? r : device_add_health(d, reasons);
 }
 

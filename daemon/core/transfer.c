@@ -22,6 +22,7 @@ static const char *const verb_names[_TRANSFER_VERB_MAX] = {
         [TRANSFER_SETTLE] = "settle",
         [TRANSFER_RESET] = "reset",
         [TRANSFER_CLEAR] = "clear",
+        [TRANSFER_SET_VFS] = "set-vfs",
 };
 
 /* One helper and the functions it works on, by address: the inventory may be read anew meanwhile. */
@@ -267,6 +268,7 @@ static int part_start(Part *part, const char *vm_uuid, const TransferUnit *unit)
                 make_request(vm_uuid, part->functions, part->n_functions, unit->allow);
         int r;
 
+        json_object_object_add(request, "count", json_object_new_int64(unit->count));
         part_mark(part, 1);
         r = spawn_helper(m, verb_names[unit->verb], request, &part_handler, part, &part->child);
         if (r >= 0)

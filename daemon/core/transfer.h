@@ -18,6 +18,7 @@ typedef enum TransferVerb {
         TRANSFER_SETTLE,
         TRANSFER_RESET,
         TRANSFER_CLEAR,
+        TRANSFER_SET_VFS,
         _TRANSFER_VERB_MAX,
 } TransferVerb;
 
@@ -26,6 +27,7 @@ typedef struct TransferUnit {
         DeviceList functions;
         char **allow;       /* borrowed */
         TransferVerb verb;
+        unsigned count;     /* of virtual functions, for TRANSFER_SET_VFS */
 } TransferUnit;
 
 /* With nothing to move, done() follows all the same, from the loop. The units' lists are copied. */

@@ -50,12 +50,24 @@ static int fail(const PciDevice *device, const char *why, Error *error) {
 
 /* --- with others ------------------------------------------------------------------------------ */
 
-/* Where there is no such file the function has no method of its own, and no wish either. */
+static bool is_first_on_bus(int root_fd, const PciAddress *address) {
+        PciAddress other = *address;
+
+        for (other.slot = 0; other.slot <= address->slot; other.slot++)
+                for (other.function = 0; other.function < 8; other.function++)
+                        if (pci_address_compare(&other, address) < 0 &&
+                            path_exists_at(root_fd, SYSFS_PCI_PATH(&other)))
+                                return false;
+        return true;
+}
+
+/* Where there is no such file the function has no method of its own, and no wish either. Nor has one that has
+ * company: the kernel lists the reset of the bus only for what was alone there when it was found. */
 static bool forbids_bus_reset(int root_fd, const PciAddress *address) {
         _cleanup_free_ char *line = NULL;
         _cleanup_strv_ char **methods = NULL;
 
-        return read_line_at(root_fd, ATTRIBUTE_PATH(address, "reset_method"), &line) >= 0 &&
+        return is_first_on_bus(root_fd, address) && read_line_at(root_fd, ATTRIBUTE_PATH(address, "reset_method"), &line) >= 0 &&
                strv_split(line, " ,", &methods) >= 0 && !strv_contains(methods, "bus") &&
                !strv_contains(methods, "cxl_bus");
 }

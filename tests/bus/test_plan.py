@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What the service says about a host: its devices, the automatic choice, plans, and whether it is ready."""
 
+import os
+
 import fixture
 import mocksys
 from fixture import u32, u64
@@ -70,10 +72,28 @@ class Devices(fixture.BusTest):
         self.assertIn('/mnt/new disk', found['InUse'][0][1])
         self.assertNotIn(NVME_FREE, [r[0] for r in self.alice.manager('ListDevices', {'available': True})])
 
+    def test_a_process_that_ended_is_forgotten(self):
+        """By those who only read properties, too."""
+        host, gpu = self.bus.host, self.bus.host.functions[GPU].path
+        host.write(f'{gpu}/drm/card1/uevent', 'DEVNAME=dri/card1\n')
+        host.link('sys/dev/char/1:3', f'{gpu}/drm/card1')  # the number of /dev/null
+        host.process(4001, 'Xorg')
+        os.symlink('/dev/null', host.path('proc/4001/fd/3'))
+        self.addCleanup(os.unlink, host.path('sys/dev/char/1:3'))
+
+        found = self.alice.device(path(GPU), 'Inspect')
+        self.assertEqual([code for code, _ in found['InUse']], ['drm-in-use'])
+        self.assertIn('PID 4001', found['Reasons'][0][1])
+        self.assertEqual(found['Reasons'], self.alice.device(path(mocksys.GPU_AUDIO), 'Inspect')['Reasons'])
+
+        os.unlink(host.path('proc/4001/fd/3'))
+        fixture.wait_until(lambda: not self.alice.get(path(GPU), 'Device', 'InUse'), 'the process to be forgotten')
+        self.assertEqual(self.alice.device(path(GPU), 'Inspect')['Reasons'], [])
+
     def test_inspect_has_all_properties(self):
         found = self.alice.device(path(GPU), 'Inspect')
-        properties = {p.name for p in fixture.interfaces()['org.vmkit.Device'].properties}
-        self.assertEqual(set(found), properties | {'Reasons'})
+        self.assertEqual(found.pop('Reasons'), [])
+        self.assertEqual(set(found), {p.name for p in fixture.interfaces()['org.vmkit.Device'].properties})
 
 
 class Choice(fixture.BusTest):

@@ -202,6 +202,15 @@ static void test_bus_is_forbidden_for_sibling(void **state) {
         assert_string_equal(kernel.log, "open(" AUDIO ") " CARD "/reset=1 ");
 }
 
+/* The kernel lists the reset of the bus for the first function only; that the second lacks it is no wish. */
+static void test_second_function(void **state) {
+        tree_write(kernel.tree, PCI AUDIO "/reset_method", "pm\n");
+        tree_write(kernel.tree, PCI AUDIO "/reset", "%s", "");
+        kernel.reset_fails_with = ENOTTY;
+        assert_int_equal(RESET(NULL, CARD, AUDIO), 0);
+        assert_string_equal(kernel.log, CARD "/reset=1 open(" CARD ") hot-reset(1 groups) ");
+}
+
 static void test_failures(void **state) {
         kernel.hot_reset_fails_with = EINVAL;
         kernel.reset_fails_with = ENOTTY;
@@ -235,7 +244,7 @@ int main(void) {
                 TEST(test_by_itself),        TEST(test_with_its_bus),
                 TEST(test_beside_others),   TEST(test_bus_after_refusal),
                 TEST(test_bus_is_forbidden), TEST(test_all_is_forbidden),
-                TEST(test_bus_is_forbidden_for_sibling), TEST(test_failures),
+                TEST(test_bus_is_forbidden_for_sibling), TEST(test_failures), TEST(test_second_function),
                 TEST(test_without_any),      TEST(test_without_vfio),
         };
 

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Setting the number of virtual functions of a physical one; sets a job. */
+
+#include "manager.h"
+
+int device_set_vfs(Device *d, unsigned count, uid_t caller, Job **ret, Error *error);
