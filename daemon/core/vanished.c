@@ -3,7 +3,8 @@
 /* What the journal keeps of a claimed function is how to restore it. Once it is gone there is nothing to restore:
  * what is plugged in there next, be it the same card, begins anew, on the driver that the kernel chooses. Two
  * records stay: of a helper that still works on the function, which is looked at when it ends, and of a
- * quarantine, since a device that falls off the bus and returns is no better for it. */
+ * quarantine, since a device that falls off the bus and returns is no better for it. One that cannot be understood
+ * stays too, for somebody who can. */
 
 #include "base/log.h"
 #include "manager.h"
@@ -14,9 +15,7 @@ void vanished_drop_record(Manager *m, const PciAddress *address) {
         int r;
 
         r = claim_read(m->claims_fd, address, &claim);
-        if (r == -ENOENT || (claim && claim->state == CLAIM_QUARANTINED))
-                return;
-        if (claim && claim_helper_is_alive(claim))
+        if (r < 0 || claim->state == CLAIM_QUARANTINED || claim_helper_is_alive(claim))
                 return;
 
         r = claim_remove(m->claims_fd, address);
