@@ -110,9 +110,10 @@ static void on_released(int r, const Error *error, void *userdata) {
                 log_error("A device left over from before did not come back: %s", error->message);
 }
 
-/* What is recorded of the unit, at once: two helpers for one unit would wait for each other. */
+/* All of the unit at once: two helpers for one unit would wait for each other. What is home already goes along,
+ * so that the helper sees that the unit is not whole. */
 static size_t keep_leftover(const Manager *m, DeviceList *functions) {
-        size_t kept = 0;
+        size_t kept = 0, recorded = 0;
 
         for (size_t i = 0; i < functions->n; i++) {
                 Device *d = devices_find(m, &functions->items[i]->address);
@@ -120,10 +121,13 @@ static size_t keep_leftover(const Manager *m, DeviceList *functions) {
                 if (!d || d->lease || d->n_transfers > 0)
                         continue;
                 device_reload_claim(d);
-                if (d->claim && d->claim->state != CLAIM_QUARANTINED)
-                        functions->items[kept++] = functions->items[i];
+                if (d->claim && d->claim->state == CLAIM_QUARANTINED)
+                        continue;
+                functions->items[kept++] = functions->items[i];
+                recorded += d->claim != NULL;
         }
-        return functions->n = kept;
+        functions->n = kept;
+        return recorded;
 }
 
 static void release_leftover(Manager *m, Device *d) {

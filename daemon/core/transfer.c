@@ -239,7 +239,7 @@ static int part_recover(Part *part) {
         for (size_t i = 0; i < part->n_functions; i++) {
                 _cleanup_(claim_freep) Claim *claim = NULL;
 
-                if (claim_read(m->claims_fd, &part->functions[i], &claim) >= 0 &&
+                if (claim_read(m->claims_fd, &part->functions[i], &claim) < 0 ||
                     claim->state != CLAIM_QUARANTINED)
                         functions[n++] = part->functions[i];
         }

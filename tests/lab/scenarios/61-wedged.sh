@@ -31,6 +31,7 @@ as root sh -c 'echo Y >/sys/module/wedge/parameters/hold'
 as root vmkitctl --no-wait bind "$FREE"
 TIMEOUT=20 as bob vmkitctl devices
 TIMEOUT=20 as bob vmkitctl explain gpu
+contains "$GPU"
 TIMEOUT=20 as alice vmkitctl --json jobs
 equals "[x['state'] for x in d]" "['running']"
 
