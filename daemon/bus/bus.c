@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <malloc.h>
 #include <systemd/sd-daemon.h>
 
 #include "base/log.h"
@@ -147,6 +148,9 @@ static int on_name_requested(sd_bus_message *reply, void *userdata, sd_bus_error
         }
 
         (void) sd_notify(false, "READY=1");
+
+        /* What was needed for a moment, to read the host and what libvirt has, is not needed again soon. */
+        (void) malloc_trim(0);
         return 0;
 }
 
