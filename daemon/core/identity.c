@@ -81,7 +81,7 @@ static bool is_in_its_slot(const VmDevice *wanted, const PciDevice *found) {
 
 /* How sure it is, the surest first. A serial number names one device in the world; what has none, or does not
  * say it because it is on vfio-pci, is known by its slot; in another slot only if it is the one of its kind
- * that nobody else has been given. */
+ * that nobody else has been given or uses, and never a drive: it might be one with another's data. */
 typedef enum Ground {
         BY_SERIAL,
         BY_SLOT,
@@ -89,7 +89,17 @@ typedef enum Ground {
         _GROUND_MAX,
 } Ground;
 
-static bool is_candidate(const Vm *vm, const VmDevice *wanted, const Device *d, Ground ground) {
+static bool is_drive(const VmDevice *wanted) {
+        return streq_ptr(wanted->kind, "nvme") || streq_ptr(wanted->kind, "storage");
+}
+
+/* What may be overridden was judged of the device that the caller saw. */
+static bool is_idle(const Vm *vm, const VmDevice *wanted, Device *d) {
+        return !d->lease && !vm_is_assigned(vm, &d->pci->address) && !device_assigned_elsewhere(d, vm) &&
+               !reasons_blocking(device_in_use(d), wanted->allow);
+}
+
+static bool is_candidate(const Vm *vm, const VmDevice *wanted, Device *d, Ground ground) {
         if (!is_known(wanted) || !identity_matches(wanted, d->pci) ||
             pci_address_equal(&wanted->address, &d->pci->address))
                 return false;
@@ -97,8 +107,7 @@ static bool is_candidate(const Vm *vm, const VmDevice *wanted, const Device *d, 
                 return wanted->serial && d->pci->serial;
         if (ground == BY_SLOT)
                 return is_in_its_slot(wanted, d->pci);
-        return !wanted->serial && !d->lease && !vm_is_assigned(vm, &d->pci->address) &&
-               !device_assigned_elsewhere(d, vm);
+        return !wanted->serial && !is_drive(wanted) && is_idle(vm, wanted, d);
 }
 
 typedef struct Matches {
@@ -164,8 +173,8 @@ static int refuse(const Vm *vm, const VmDevice *wanted, const Matches *matches, 
 
         if (there && identity_matches(wanted, there->pci))
                 return error_set(error, ERROR_IDENTITY_CHANGED,
-                                 "%s, but in another slot than the %s that the VM was given, and it does not "
-                                 "say its serial number there", place, identity);
+                                 "%s, but in another slot than the %s that the VM was given, and without a "
+                                 "serial number it cannot be told whether that is it", place, identity);
         if (matches->n > 1)
                 return error_set(error, ERROR_IDENTITY_CHANGED,
                                  "%s; the VM was given %s, and it cannot be told which of %s that is", place,
@@ -197,7 +206,7 @@ static int find_device(const Vm *vm, const VmDevice *wanted, Device **ret, Error
                 int r;
 
                 /* One of its kind where it was is more likely it than one elsewhere. */
-                if (ground == BY_KIND && may_be && !wanted->serial) {
+                if (ground == BY_KIND && may_be && !wanted->serial && !is_drive(wanted)) {
                         *ret = d;
                         return 0;
                 }

@@ -289,7 +289,7 @@ class Race(AttachTest):
         vm = self.alice.create('waiting')
         for attempt in range(10):
             attach = self.alice.call_async(vm, 'org.vmkit.VM.AttachDevice', GPU, {})
-            create = self.bob.call_async(MANAGER, 'org.vmkit.Manager.CreateVM', f'auto-{attempt}',
+            create = self.alice.call_async(MANAGER, 'org.vmkit.Manager.CreateVM', f'auto-{attempt}',
                                          {'gpu': ['auto']})
             wait_until(lambda: attach and create, 'two replies')
             self.alice.succeed(attach[0][0])

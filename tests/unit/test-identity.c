@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/io.h"
+#include "base/strv.h"
 #include "core/identity.h"
 #include "core/manager.h"
 #include "tree.h"
@@ -270,6 +271,45 @@ static void test_another_slot(void **state) {
         assert_refused(f, ERROR_IDENTITY_CHANGED, "0000:04:00.0, 0000:05:00.0");
 }
 
+/* What the host uses is not the one that the VM has lost. */
+static void test_used_by_the_host(void **state) {
+        Fixture *f = *state;
+
+        empty_slots(f);
+        add_card(f, "01.0", "01", 2);
+        refresh(f);
+        give(f, f->vm, "0000:01:00.0", "0000:01:00.0");
+
+        empty_slots(f);
+        add_card(f, "01.1", "04", 2);
+        tree_write(f->tree, "sys/devices/pci0000:00/0000:00:01.1/0000:04:00.0/boot_vga", "1\n");
+        assert_refused(f, ERROR_NO_SUCH_DEVICE, "gone");
+        assert_int_equal(strv_push(&f->vm->spec->devices[0].allow, "boot-display"), 0);
+        vm_spec_free(assert_moved(f, "0000:01:00.0 has moved to 0000:04:00.0"));
+}
+
+/* A drive that never said its number is not guessed: another one like it may have somebody's data. */
+static void test_drive_without_serial(void **state) {
+        Fixture *f = *state;
+
+        empty_slots(f);
+        add_drive(f, "01.0", "01", 2, NULL);
+        refresh(f);
+        give(f, f->vm, "0000:01:00.0", "0000:01:00.0");
+
+        empty_slots(f);
+        add_drive(f, "01.0", "02", 2, "S1");
+        vm_spec_free(assert_moved(f, "0000:01:00.0 has moved to 0000:02:00.0"));
+
+        empty_slots(f);
+        add_drive(f, "01.1", "02", 2, "S1");
+        assert_refused(f, ERROR_NO_SUCH_DEVICE, "gone");
+
+        empty_slots(f);
+        add_drive(f, "01.1", "01", 2, "S1");
+        assert_refused(f, ERROR_IDENTITY_CHANGED, "in another slot");
+}
+
 /* One of the two is another VM's: then it can be told after all. */
 static void test_assigned_to_another(void **state) {
         Fixture *f = *state;
@@ -444,6 +484,8 @@ int main(void) {
                 TEST(test_renumbered),
                 TEST(test_twins),
                 TEST(test_another_slot),
+                TEST(test_used_by_the_host),
+                TEST(test_drive_without_serial),
                 TEST(test_assigned_to_another),
                 TEST(test_serial),
                 TEST(test_unknown_serial),
