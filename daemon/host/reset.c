@@ -67,7 +67,8 @@ static bool forbids_bus_reset(int root_fd, const PciAddress *address) {
         _cleanup_free_ char *line = NULL;
         _cleanup_strv_ char **methods = NULL;
 
-        return is_first_on_bus(root_fd, address) && read_line_at(root_fd, ATTRIBUTE_PATH(address, "reset_method"), &line) >= 0 &&
+        return is_first_on_bus(root_fd, address) &&
+               read_line_at(root_fd, ATTRIBUTE_PATH(address, "reset_method"), &line) >= 0 &&
                strv_split(line, " ,", &methods) >= 0 && !strv_contains(methods, "bus") &&
                !strv_contains(methods, "cxl_bus");
 }
