@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <malloc.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
@@ -131,11 +132,13 @@ static int block_signals(void) {
 }
 
 /* A list of all objects of a large host takes megabytes for a moment. Left to itself, malloc takes such sizes for
- * usual after the first and keeps them; and it gives each worker a heap of its own. */
+ * usual after the first and keeps them; and it gives each worker a heap of its own. To the kernel the stack of a
+ * thread is worth a huge page, of which a few KiB are used. */
 static void keep_memory_small(void) {
         (void) mallopt(M_MMAP_THRESHOLD, 256 * 1024);
         (void) mallopt(M_TRIM_THRESHOLD, 256 * 1024);
         (void) mallopt(M_ARENA_MAX, 1);
+        (void) prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 }
 
 static int serve(const Config *config) {

@@ -41,7 +41,7 @@ as root sh -ec '
         systemctl restart vmkitd.service'
 as root systemctl is-active vmkit-guests.service
 
-as alice vmkitctl create "$VM" --memory 256M --cpus 1 --firmware bios --gpu auto --nvme auto \
+TIMEOUT=300 as alice vmkitctl create "$VM" --memory 256M --cpus 1 --firmware bios --gpu auto --nvme auto \
         --on-stop host --start
 driver "$FREE" vfio-pci
 

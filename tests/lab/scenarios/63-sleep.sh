@@ -14,7 +14,7 @@ is_locked() {
 locks
 lacks vmkitd
 
-as alice vmkitctl create "$VM" --memory 256M --cpus 1 --firmware bios --gpu auto --start
+TIMEOUT=300 as alice vmkitctl create "$VM" --memory 256M --cpus 1 --firmware bios --gpu auto --start
 eventually 20 is_locked || fail 'the host may sleep'
 contains vmkitd sleep handle-lid-switch block
 
@@ -28,7 +28,7 @@ lacks vmkitd
 as alice vmkitctl destroy --yes "$VM"
 
 # A VM without devices sleeps and wakes with the host.
-as alice vmkitctl create "$VM" --memory 256M --cpus 1 --firmware bios --start
+TIMEOUT=300 as alice vmkitctl create "$VM" --memory 256M --cpus 1 --firmware bios --start
 locks
 lacks vmkitd
 as alice vmkitctl destroy --force --yes "$VM"

@@ -85,7 +85,7 @@ contains "$PLUG is gone"
 # A VM runs with it: the kernel waits for QEMU, and so for the guest, which here does not answer. It goes when the
 # VM stops, and the VM says so when it is started.
 plug
-as alice vmkitctl create "$VM" --memory 256M --cpus 1 --firmware bios --nvme "$PLUG" --start
+TIMEOUT=300 as alice vmkitctl create "$VM" --memory 256M --cpus 1 --firmware bios --nvme "$PLUG" --start
 pull
 eventually 60 is_in_use || fail 'the kernel does not take it away'
 as alice vmkitctl list
@@ -103,7 +103,7 @@ contains "$PLUG was taken away while the VM $VM had it"
 
 # The same drive again is the VM's again.
 plug
-as alice vmkitctl start "$VM"
+TIMEOUT=300 as alice vmkitctl start "$VM"
 as alice vmkitctl destroy --force --yes "$VM"
 driver "$PLUG" nvme
 pull
