@@ -54,7 +54,7 @@ contains running
 boot=$(boot_id)
 as root systemctl --no-block reboot
 hang_up
-eventually 180 has_rebooted || fail 'the host did not come back'
+eventually 300 has_rebooted || fail 'the host did not come back'
 
 as root journalctl -b -1 -o cat --no-pager -u vmkit-guests.service -u vmkitd.service -u libvirtd.service
 in_order 'Stopping vmkit-guests.service' 'org.vmkit.Manager.StopAllVMs' "The VM $VM has stopped (destroyed)" \
