@@ -8,5 +8,5 @@ seconds=${VMKIT_RACE_SECONDS:-20}
 TIMEOUT=$((seconds * 3 + 60)) as root race held "$FREE" "$((seconds / 10))" 200
 contains '"won": 0'
 
-TIMEOUT=$((seconds * 3 + 60)) as root race free "$FREE" "$seconds"
+TIMEOUT=$((seconds * 7 + 60)) as root race free "$FREE" "$seconds"
 contains '"won": 0' '"taken"'

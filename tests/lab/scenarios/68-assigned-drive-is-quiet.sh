@@ -41,8 +41,8 @@ as root vmkitctl stop "$VM" --timeout 0 --force
 driver "$FREE" nvme
 inactive
 
-# Nor when the host looks at it again, of itself or with all that is in the machine.
-as root sh -c "echo change >/sys/class/block/${disk##*/}p1/uevent; udevadm trigger --action=add --subsystem-match=block"
+# Nor when the host looks at it again, of itself or as at boot.
+as root sh -c "echo change >/sys/class/block/${disk##*/}p1/uevent; udevadm trigger --action=add ${disk}p1 ${disk}p2"
 inactive
 
 as root vmkitctl destroy --yes "$VM"
