@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "manager.h"
 #include "observer.h"
+#include "quiet.h"
 #include "transfer.h"
 
 static bool unit_has(const Vm *vm, const VmDevice *device, const PciAddress *address) {
@@ -35,6 +36,7 @@ void vm_adopt_spec(Vm *vm, VmSpec *spec) {
         vm_tell_assignments(vm->manager, spec);
         observer_vm_changed(vm);
         vm_spec_free(old);
+        quiet_update(vm->manager);
 }
 
 void vm_spec_seen(Vm *vm, VmSpec **spec) {

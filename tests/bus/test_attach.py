@@ -63,6 +63,15 @@ class Stopped(AttachTest):
         self.assertEqual(self.alice.get(path(GPU), 'Device', 'AssignedTo'), [])
         self.assertEqual(self.claims(), [])
 
+    def test_the_host_leaves_it_alone(self):
+        """While it is assigned the host activates nothing on it, and no longer."""
+        vm = self.alice.create('quiet')
+        marks = self.bus.path('state', 'quiet')
+        self.attach(vm, FREE)
+        self.assertEqual(os.listdir(marks), [FREE])
+        self.detach(vm, FREE)
+        self.assertEqual(os.listdir(marks), [])
+
     def test_signals(self):
         vm = self.alice.create('signalled')
         device = self.bob.signals('PropertiesChanged', path=path(FREE))

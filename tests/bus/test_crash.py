@@ -302,6 +302,23 @@ def call(method, options):
     return operation
 
 
+def bare(test):
+    test.root.create('gpu-vm')
+
+
+def held(test):
+    test.gpu_vm(on_stop='hold', start=True)
+    test.root.succeed(stop(test))
+
+
+def attach(test):
+    return test.root.vm(test.vms()['gpu-vm'], 'AttachDevice', mocksys.GPU, {})
+
+
+def detach(test):
+    return test.root.vm(test.vms()['gpu-vm'], 'DetachDevice', mocksys.GPU, {})
+
+
 start = call('Start', {})
 stop = call('Stop', {'force': True, 'timeout': fixture.u64(0)})
 destroy = call('Destroy', {'force': True})
@@ -353,6 +370,14 @@ class OfVms(CrashTest):
     def test_stop(self):
         self.matrix('stop', stop, RELEASE, ALL, before=running('host'))
         self.matrix('stop', stop, JOB_RUN, DAEMON, before=running('hold'), places=('home', 'held'))
+
+    def test_attach(self):
+        self.matrix('attach', attach, JOB_RUN, DAEMON, before=bare, places=('home',))
+
+    def test_detach(self):
+        """One that does not come back is the VM's still, and held or quarantined as any other."""
+        self.matrix('detach', detach, RELEASE, ALL, before=held, places=('home', 'held', 'quarantined'))
+        self.matrix('detach', detach, JOB_RUN, DAEMON, before=held, places=('home', 'held'))
 
     def test_destroy(self):
         self.matrix('destroy', destroy, RELEASE, ('fail', 'kill-both'), before=running('hold'))

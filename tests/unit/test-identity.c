@@ -28,7 +28,8 @@ static Vm *add_vm(Fixture *f, const char *name) {
         assert_non_null(spec);
         spec->name = strdup(name);
         assert_non_null(spec->name);
-        (void) snprintf(spec->uuid, sizeof(spec->uuid), "41e1d301-60ba-482f-95ac-c60ad74578a%zu", f->manager.n_vms);
+        (void) snprintf(spec->uuid, sizeof(spec->uuid), "41e1d301-60ba-482f-95ac-c60ad74578a%zu",
+                        f->manager.n_vms);
         assert_int_equal(vm_new(&f->manager, spec, &vm), 0);
         return vm;
 }
@@ -104,8 +105,8 @@ static void add_drive(Fixture *f, const char *port, const char *bus, int group, 
         add(f, port, address, 0xa808, 0x010802, group);
         if (!serial)
                 return;
-        (void) snprintf(path, sizeof(path), "sys/devices/pci0000:00/0000:00:%s/%s/nvme/nvme%d/serial", port, address,
-                        group);
+        (void) snprintf(path, sizeof(path), "sys/devices/pci0000:00/0000:00:%s/%s/nvme/nvme%d/serial", port,
+                        address, group);
         tree_write(f->tree, path, "%-20s\n", serial);
 }
 
@@ -393,8 +394,9 @@ static void test_unknown_serial(void **state) {
         assert_refused(f, ERROR_IDENTITY_CHANGED, "in another slot");
 
         /* What is held for this VM is its own. */
-        const Claim claim = { .address = f->vm->spec->devices[0].address, .vendor_id = 0x10de, .device_id = 0xa808,
-                              .vm = f->vm->spec->uuid, .boot_id = f->manager.boot_id, .state = CLAIM_BOUND };
+        const Claim claim = { .address = f->vm->spec->devices[0].address, .vendor_id = 0x10de,
+                              .device_id = 0xa808, .vm = f->vm->spec->uuid, .boot_id = f->manager.boot_id,
+                              .state = CLAIM_BOUND };
         assert_int_equal(claim_write(f->manager.claims_fd, &claim), 0);
         start_anew(f);
         assert_in_place(f);
