@@ -24,6 +24,7 @@
 #include "base/strv.h"
 #include "claim.h"
 #include "host/binding.h"
+#include "host/console.h"
 #include "host/health.h"
 #include "host/reset.h"
 #include "host/usage.h"
@@ -235,6 +236,8 @@ static int claim_new(const Transaction *t, const PciDevice *device, Claim **ret)
                 return -ENOMEM;
 
         r = device_state_read(ROOT_FD, &device->address, &claim->original);
+        if (r >= 0 && !is_on_vfio(device))
+                r = console_find(ROOT_FD, device, &claim->original);
         if (r < 0)
                 return r;
 
@@ -359,6 +362,9 @@ static int bind_function(const Transaction *t, Function *f, Error *error) {
 
         f->touched = true;
 
+        r = console_let_go(ROOT_FD, &f->claim->original, error);
+        if (r < 0)
+                return r;
         r = binding_to_vfio(ROOT_FD, &f->device->address, on_last_look, &look, error);
         if (r < 0)
                 return r;
@@ -477,6 +483,9 @@ static int restore_function(Transaction *t, Function *f, Error *error) {
         int r;
 
         r = binding_restore(ROOT_FD, &f->device->address, &f->claim->original, &own);
+        if (r >= 0 && console_take_back(ROOT_FD, &f->claim->original) < 0)
+                log_warning("%s is back, but the virtual console is not on it again",
+                            PCI_ADDRESS_TEXT(&f->device->address));
         if (r >= 0)
                 r = health_check(ROOT_FD, f->device, &own);
         if (r < 0) {
