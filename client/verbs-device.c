@@ -225,6 +225,13 @@ static void print_device(json_object *d) {
                driver ?: "", status);
 }
 
+/* An initramfs is the administrator's to make: it takes a while, and one that fails can keep the host from
+ * booting. */
+static void print_reminder(void) {
+        fputs("An initramfs that was made before does not know of this: 'update-initramfs -u' or "
+              "'dracut --force' makes it anew.\n", stderr);
+}
+
 static int report_device(Client *c, const char *path, Failure *failure) {
         _cleanup_json_ json_object *properties = NULL, *names = NULL, *document = NULL;
         int r;
@@ -239,8 +246,11 @@ static int report_device(Client *c, const char *path, Failure *failure) {
         document = device_document(properties, names);
         if (c->json)
                 json_print(document);
-        else if (!c->quiet)
+        else if (!c->quiet) {
                 print_device(document);
+                if (streq(c->args->verb->member, "Reserve") || streq(c->args->verb->member, "Unreserve"))
+                        print_reminder();
+        }
 
         return EXIT_DONE;
 }

@@ -7,6 +7,7 @@
 #include "base/strv.h"
 #include "core/device-ops.h"
 #include "core/request.h"
+#include "core/reservations.h"
 #include "core/vfs.h"
 #include "methods.h"
 #include "options.h"
@@ -43,7 +44,7 @@ static const char *words_for(const Call *call) {
 }
 
 int device_details(Call *call, Error *error) {
-        char *const *allow = call->row->handle == device_handle_bind ? call->data : NULL;
+        char *const *allow = call->row->read == device_read_bind ? call->data : NULL;
         Device *d;
         int r;
 
@@ -99,15 +100,25 @@ static int prepare(const Call *call, Device **ret, Error *error) {
         return r < 0 ? r : call_device(call, ret, error);
 }
 
-int device_handle_bind(Call *call, Error *error) {
+typedef int (*TakingOperation)(Device *d, uid_t caller, char *const *allow, Job **ret, Error *error);
+
+static int begin_taking(Call *call, TakingOperation operation, Error *error) {
         Device *d;
         Job *job;
         int r;
 
         r = prepare(call, &d, error);
         if (r >= 0)
-                r = device_bind(d, call->caller, call->data, &job, error);
+                r = operation(d, call->caller, call->data, &job, error);
         return r < 0 ? r : call_reply_job(call, job);
+}
+
+int device_handle_bind(Call *call, Error *error) {
+        return begin_taking(call, device_bind, error);
+}
+
+int device_handle_reserve(Call *call, Error *error) {
+        return begin_taking(call, device_reserve, error);
 }
 
 typedef int (*Operation)(Device *d, uid_t caller, Job **ret, Error *error);
@@ -135,9 +146,8 @@ int device_handle_clear_quarantine(Call *call, Error *error) {
         return begin(call, device_clear_quarantine, error);
 }
 
-int device_handle_reserve(Call *call, Error *error) {
-        return error_set(error, ERROR_NOT_SUPPORTED,
-                         "Reserving devices at boot is not available in this version of vmkit");
+int device_handle_unreserve(Call *call, Error *error) {
+        return begin(call, device_unreserve, error);
 }
 
 int device_read_vfs(Call *call, Error *error) {
@@ -255,7 +265,7 @@ GETTER(get_boot_display) {
 }
 
 GETTER(get_reserved) {
-        return sd_bus_message_append(reply, "b", false);
+        return sd_bus_message_append(reply, "b", device_is_reserved(userdata));
 }
 
 GETTER(get_vm) {

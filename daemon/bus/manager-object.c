@@ -8,6 +8,7 @@
 #include "base/strv.h"
 #include "bus.h"
 #include "core/image-ops.h"
+#include "core/reservations.h"
 #include "core/stop-all.h"
 #include "core/vm-create.h"
 #include "host/hostcheck.h"
@@ -413,6 +414,8 @@ int manager_check_host(Call *call, Error *error) {
                 r = host_check(m->root_fd, m->devices.inventory, &checks);
         if (r >= 0)
                 r = add_libvirt_checks(m, &checks);
+        if (r >= 0)
+                r = reservations_add_checks(m, &checks);
         if (r >= 0)
                 r = sd_bus_message_new_method_return(call->message, &reply);
         if (r >= 0)

@@ -93,6 +93,7 @@ int device_handle_bind(Call *call, Error *error);
 int device_handle_release(Call *call, Error *error);
 int device_handle_reset(Call *call, Error *error);
 int device_handle_reserve(Call *call, Error *error);
+int device_handle_unreserve(Call *call, Error *error);
 int device_read_vfs(Call *call, Error *error);
 int device_handle_vfs(Call *call, Error *error);
 int device_handle_clear_quarantine(Call *call, Error *error);

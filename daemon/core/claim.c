@@ -59,6 +59,8 @@ static struct json_object *claim_to_json(const Claim *claim) {
         json_add_string(o, "driver_override", claim->original.driver_override);
         json_add_string(o, "power_control", claim->original.power_control);
         json_add_string(o, "d3cold_allowed", claim->original.d3cold_allowed);
+        json_add_string(o, "console", claim->original.console);
+        json_add_string(o, "firmware_framebuffer", claim->original.firmware_framebuffer);
         json_add_string(o, "reset_method", claim->original.reset_method);
         json_object_object_add(o, "used", json_object_new_boolean(claim->used));
         json_add_string(o, "reason", claim->reason);
@@ -86,6 +88,8 @@ static int claim_copy_strings(struct json_object *o, Claim *claim) {
                 { "driver_override", &claim->original.driver_override },
                 { "power_control", &claim->original.power_control },
                 { "d3cold_allowed", &claim->original.d3cold_allowed },
+                { "console", &claim->original.console },
+                { "firmware_framebuffer", &claim->original.firmware_framebuffer },
                 { "reset_method", &claim->original.reset_method },
                 { "reason", &claim->reason },
         };

@@ -23,7 +23,9 @@
 #include "base/log.h"
 #include "base/strv.h"
 #include "claim.h"
+#include "helper-reserve.h"
 #include "host/binding.h"
+#include "host/console.h"
 #include "host/health.h"
 #include "host/reset.h"
 #include "host/usage.h"
@@ -235,6 +237,10 @@ static int claim_new(const Transaction *t, const PciDevice *device, Claim **ret)
                 return -ENOMEM;
 
         r = device_state_read(ROOT_FD, &device->address, &claim->original);
+        if (r >= 0)
+                r = reserved_original(ROOT_FD, device, &claim->original);
+        if (r >= 0 && !is_on_vfio(device))
+                r = console_find(ROOT_FD, device, &claim->original);
         if (r < 0)
                 return r;
 
@@ -359,6 +365,9 @@ static int bind_function(const Transaction *t, Function *f, Error *error) {
 
         f->touched = true;
 
+        r = console_let_go(ROOT_FD, &f->claim->original, error);
+        if (r < 0)
+                return r;
         r = binding_to_vfio(ROOT_FD, &f->device->address, on_last_look, &look, error);
         if (r < 0)
                 return r;
@@ -477,6 +486,9 @@ static int restore_function(Transaction *t, Function *f, Error *error) {
         int r;
 
         r = binding_restore(ROOT_FD, &f->device->address, &f->claim->original, &own);
+        if (r >= 0 && console_take_back(ROOT_FD, &f->claim->original) < 0)
+                log_warning("%s is back, but the virtual console is not on it again",
+                            PCI_ADDRESS_TEXT(&f->device->address));
         if (r >= 0)
                 r = health_check(ROOT_FD, f->device, &own);
         if (r < 0) {
@@ -699,6 +711,22 @@ static int verb_settle(Transaction *t, struct json_object *result, Error *error)
         return r;
 }
 
+/* What is reserved goes back to nobody: vfio-pci is where it belongs. */
+static int return_function(Transaction *t, Function *f, Error *error) {
+        int r;
+
+        if (!is_on_vfio(f->device) || !device_is_held_for_good(ROOT_FD, f->device))
+                return restore_function(t, f, error);
+
+        r = claim_set_vm(f->claim, NULL);
+        if (r >= 0)
+                r = claim_set_state(f->claim, CLAIM_BOUND);
+        if (r < 0)
+                return error_set_errno(error, r, "Could not update the claim record of %s",
+                                       PCI_ADDRESS_TEXT(&f->device->address));
+        return 0;
+}
+
 static int verb_release(Transaction *t, struct json_object *result, Error *error) {
         int r = take_back(t, CLAIM_RELEASING, error);
 
@@ -707,7 +735,7 @@ static int verb_release(Transaction *t, struct json_object *result, Error *error
 
         /* One that does not come back must not keep the others away: all are tried. */
         for (size_t i = t->n_functions; i-- > 0;) {
-                int k = t->functions[i].claim ? restore_function(t, &t->functions[i], error) : 0;
+                int k = t->functions[i].claim ? return_function(t, &t->functions[i], error) : 0;
                 if (k < 0)
                         r = k;
         }

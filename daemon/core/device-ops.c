@@ -2,6 +2,7 @@
 
 #include "base/strv.h"
 #include "device-ops.h"
+#include "reservations.h"
 #include "transfer.h"
 
 typedef struct MoveData {
@@ -18,7 +19,7 @@ static void free_move_data(void *p) {
 }
 
 /* A device that a VM has, or that is on its way, is not to be touched by hand. */
-static int check_not_taken(const Device *d, Error *error) {
+int device_check_not_taken(const Device *d, Error *error) {
         _cleanup_device_list_ DeviceList unit = {};
         int r;
 
@@ -57,7 +58,7 @@ static int run_move(Job *job, Error *error) {
         if (!d)
                 return error_set(error, ERROR_NO_SUCH_DEVICE, "The device is gone");
 
-        r = check_not_taken(d, error);
+        r = device_check_not_taken(d, error);
         if (r >= 0)
                 r = device_unit(d, &unit);
         if (r < 0)
@@ -98,12 +99,11 @@ static int begin_move(Device *d, const char *operation, const JobStep *step, Tra
         return 0;
 }
 
-int device_bind(Device *d, uid_t caller, char *const *allow, Job **ret, Error *error) {
-        static const JobStep step = { .phase = "binding", .run = run_move };
+int device_check_free(Device *d, char *const *allow, Error *error) {
         _cleanup_reasons_ Reasons reasons = {};
         int r;
 
-        r = check_not_taken(d, error);
+        r = device_check_not_taken(d, error);
         if (r >= 0)
                 r = device_reasons(d, NULL, &reasons);
         if (r < 0)
@@ -112,7 +112,14 @@ int device_bind(Device *d, uid_t caller, char *const *allow, Job **ret, Error *e
         const Reason *reason = reasons_blocking(&reasons, allow);
         if (reason)
                 return reason_refuse(reason, &d->pci->address, error);
-        return begin_move(d, "bind", &step, TRANSFER_BIND, caller, allow, ret);
+        return 0;
+}
+
+int device_bind(Device *d, uid_t caller, char *const *allow, Job **ret, Error *error) {
+        static const JobStep step = { .phase = "binding", .run = run_move };
+        int r = device_check_free(d, allow, error);
+
+        return r < 0 ? r : begin_move(d, "bind", &step, TRANSFER_BIND, caller, allow, ret);
 }
 
 static int wrong_state(const Device *d, const char *words, Error *error) {
@@ -142,11 +149,17 @@ int device_release(Device *d, uid_t caller, Job **ret, Error *error) {
         static const JobStep step = { .phase = "releasing", .run = run_move };
         int r;
 
-        r = check_not_taken(d, error);
+        r = device_check_not_taken(d, error);
         if (r >= 0)
                 r = check_not_quarantined(d, error);
         if (r >= 0 && !d->claim)
                 r = wrong_state(d, "held by vmkit", error);
+        if (r >= 0 && device_is_reserved(d)) {
+                r = error_set(error, ERROR_WRONG_STATE, "%s is reserved: vfio-pci is where it belongs",
+                              PCI_ADDRESS_TEXT(&d->pci->address));
+                error_set_remedy(error, "'vmkitctl unreserve %s' returns it to the host for good.",
+                                 PCI_ADDRESS_TEXT(&d->pci->address));
+        }
         return r < 0 ? r : begin_move(d, "release", &step, TRANSFER_RELEASE, caller, NULL, ret);
 }
 
@@ -195,7 +208,7 @@ int device_reset(Device *d, uid_t caller, Job **ret, Error *error) {
         _cleanup_strv_ char **allow = NULL;
         int r;
 
-        r = check_not_taken(d, error);
+        r = device_check_not_taken(d, error);
         if (r >= 0)
                 r = check_not_quarantined(d, error);
         if (r >= 0)
@@ -213,7 +226,7 @@ int device_clear_quarantine(Device *d, uid_t caller, Job **ret, Error *error) {
         if (!device_is_quarantined(d))
                 return wrong_state(d, "quarantined", error);
 
-        r = check_not_taken(d, error);
+        r = device_check_not_taken(d, error);
         if (r >= 0)
                 r = allowed_for_reset(true, &allow);
         return r < 0 ? r : begin_move(d, "clear-quarantine", &step, TRANSFER_CLEAR, caller, allow, ret);

@@ -5,6 +5,10 @@
 
 #include "manager.h"
 
+/* Refuse what a VM has, or that is on its way; and what the host uses besides. */
+int device_check_not_taken(const Device *d, Error *error);
+int device_check_free(Device *d, char *const *allow, Error *error);
+
 int device_bind(Device *d, uid_t caller, char *const *allow, Job **ret, Error *error);
 int device_release(Device *d, uid_t caller, Job **ret, Error *error);
 int device_reset(Device *d, uid_t caller, Job **ret, Error *error);

@@ -9,6 +9,7 @@
 #include "manager.h"
 #include "observer.h"
 #include "quiet.h"
+#include "reservations.h"
 #include "stop-all.h"
 #include "transfer.h"
 
@@ -103,6 +104,7 @@ int manager_start(Manager *m) {
         r = devices_refresh(m);
         if (r < 0)
                 return log_errno(r, "Could not read the host's devices");
+        manager_read_reservations(m);
 
         r = job_records_take_over(m);
         if (r < 0)
@@ -137,6 +139,7 @@ Manager *manager_free(Manager *m) {
                 vm_free(m->vms[m->n_vms - 1]);
         free(m->vms);
         devices_clear(&m->devices);
+        reservations_clear(&m->reservations);
         close_fd(m->claims_fd);
         close_fd(m->state_fd);
         close_fd(m->root_fd);

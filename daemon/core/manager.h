@@ -9,6 +9,7 @@
 #include "claim.h"
 #include "config.h"
 #include "devices.h"
+#include "host/reservation.h"
 #include "job.h"
 #include "virt/virt.h"
 #include "vm.h"
@@ -33,6 +34,8 @@ struct Manager {
         bool host_is_real; /* root_fd is "/": udev's events are about it */
 
         DeviceTable devices;
+        Reservations reservations;
+        unsigned n_reservations_taken; /* jobs of reservations_take() under way */
 
         Vm **vms;
         size_t n_vms;
@@ -84,6 +87,9 @@ void manager_transfer_ended(Manager *m);
 
 /* Looks at the journal's record of one device again and puts right what it shows. */
 void reconcile_device(Manager *m, const PciAddress *address);
+
+/* True the first time in a boot for this name of a file in STATE. */
+bool manager_take_turn(Manager *m, const char *record);
 
 /* virt/virt.h's handler, in reconcile.c */
 extern const VirtHandler manager_virt_handler;

@@ -14,6 +14,7 @@
 #include "manager.h"
 #include "observer.h"
 #include "quiet.h"
+#include "reservations.h"
 #include "transfer.h"
 #include "vanished.h"
 
@@ -322,21 +323,21 @@ static void remove_unfinished_vms(Manager *m) {
 /* --- autostart -------------------------------------------------------------------------------------------- */
 
 /* Once per boot, however often vmkitd is restarted. */
-static bool take_autostart_turn(Manager *m) {
+bool manager_take_turn(Manager *m, const char *record) {
         _cleanup_free_ char *last = NULL;
         int r;
 
-        if (read_line_at(m->state_fd, AUTOSTART_RECORD, &last) >= 0 && streq(last, m->boot_id))
+        if (read_line_at(m->state_fd, record, &last) >= 0 && streq(last, m->boot_id))
                 return false;
 
-        r = write_file_atomic_at(m->state_fd, AUTOSTART_RECORD, m->boot_id, 0600);
+        r = write_file_atomic_at(m->state_fd, record, m->boot_id, 0600);
         if (r < 0)
-                log_errno(r, "Could not record that VMs are started at this boot");
+                log_errno(r, "Could not write %s, the record of what is done once at each boot", record);
         return r >= 0;
 }
 
 static void autostart(Manager *m) {
-        if (!take_autostart_turn(m))
+        if (m->stopping || !manager_take_turn(m, AUTOSTART_RECORD))
                 return;
 
         for (size_t i = 0; i < m->n_vms; i++) {
@@ -440,7 +441,7 @@ static void on_connected(DomainInfo *domains, size_t n, void *userdata) {
         reconcile_claims(m);
         remove_unfinished_vms(m);
         job_records_settle(m);
-        autostart(m);
+        reservations_take(m, autostart);
         if (m->observer)
                 m->observer->reconciled(m->observer_data);
 }

@@ -121,6 +121,8 @@ void device_state_clear(DeviceState *state) {
         free(state->driver_override);
         free(state->power_control);
         free(state->d3cold_allowed);
+        free(state->console);
+        free(state->firmware_framebuffer);
         free(state->reset_method);
         *state = (DeviceState) {};
 }

@@ -15,6 +15,8 @@ typedef struct DeviceState {
         char *power_control;   /* "auto" or "on"; NULL: no such attribute */
         char *d3cold_allowed;  /* NULL: no such attribute */
         char *reset_method;    /* NULL: none, or no such attribute; never changed, so not restored */
+        char *console;         /* the virtual console that was on it ("vtcon0"); NULL: not */
+        char *firmware_framebuffer; /* that was in its memory ("efi-framebuffer.0"), and cannot come back */
 } DeviceState;
 
 int device_state_read(int root_fd, const PciAddress *address, DeviceState *ret);

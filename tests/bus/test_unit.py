@@ -19,9 +19,10 @@ class UnitTest:
             self.text = file.read()
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
-        self.unit = os.path.join(directory.name, self.NAME)
+        self.unit = os.path.join(directory.name, os.path.basename(self.NAME))
         with open(self.unit, 'w', encoding='utf-8') as file:
-            file.write(re.sub(r'@\w+dir@/\w+', '/bin/true', self.text))
+            text = self.text.replace('@confdir@', '/etc/vmkit')
+            file.write(re.sub(r'@\w+dir@/[\w-]+', '/bin/true', text))
 
     def setting(self, key):
         return re.findall(rf'^{key}=(.*)$', self.text, re.M)
@@ -73,6 +74,59 @@ class Guests(UnitTest, unittest.TestCase):
 
     def test_there_is_time_for_the_default(self):
         self.assertEqual(self.setting('TimeoutStopSec'), ['3min'])
+
+
+class Early(UnitTest, unittest.TestCase):
+    NAME = 'early/vmkit-reserve.service'
+    EXPOSURE = 10   # it runs for a moment, and loads a module
+
+    def test_it_comes_before_drivers_are_loaded(self):
+        before = ' '.join(self.setting('Before')).split()
+        for unit in ('systemd-modules-load.service', 'systemd-udevd.service', 'systemd-udev-trigger.service',
+                     'sysinit.target'):
+            self.assertIn(unit, before)
+        self.assertEqual(self.setting('DefaultDependencies'), ['no'])
+        self.assertEqual(self.setting('After'), [])
+
+    def test_it_is_enabled_with_the_service(self):
+        with open(os.path.join(SOURCE, 'systemd/vmkitd.service.in'), encoding='utf-8') as file:
+            self.assertIn('Also=vmkit-reserve.service\n', file.read())
+
+
+class Dracut(unittest.TestCase):
+    """The module, with functions in the place of dracut's own that say what they are asked for."""
+
+    DRACUT = '''
+        inst_multiple() { printf 'file %s\\n' "$@"; }
+        inst_rules() { printf 'rule %s\\n' "$@"; }
+        instmods() { echo "hostonly=$hostonly" "$@"; }
+    '''
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.reserved = os.path.join(directory.name, 'reserved.d')
+        with open(os.path.join(SOURCE, 'systemd/early/module-setup.sh.in'), encoding='utf-8') as file:
+            self.module = file.read().replace('@confdir@', directory.name).replace('@helperdir@', '/lib/vmkit')
+
+    def run_module(self, command):
+        return subprocess.run(['bash', '-c', f'{self.DRACUT}\n{self.module}\n{command}'], text=True,
+                              capture_output=True, check=False)
+
+    def test_it_is_left_out_without_reservations(self):
+        self.assertNotEqual(self.run_module('check').returncode, 0)
+
+    def test_it_brings_all_that_holds(self):
+        os.mkdir(self.reserved)
+        record = os.path.join(self.reserved, '0000:01:00.0')
+        with open(record, 'w', encoding='ascii'):
+            pass
+        self.assertEqual(self.run_module('check').returncode, 0)
+        installed = self.run_module('install').stdout.splitlines()
+        self.assertEqual(installed, ['file /lib/vmkit/vmkit-reserve', f'file {record}',
+                                     'rule 05-vmkit-reserve.rules'])
+        self.assertEqual(self.run_module('hostonly=yes; installkernel').stdout,
+                         'hostonly= vfio-pci vfio_iommu_type1\n')
 
 
 if __name__ == '__main__':

@@ -12,6 +12,8 @@
 #   driver ADDRESS NAME           the function is on that driver now
 #   wedge_module                  loads tests/lab/wedge, a driver that does not let go
 #   reset_host                    the reset button of the lab host; returns when it is up again
+#   boot_again [OPTION…]          switches the lab host off, and on with these options of boot; what vmkitd
+#                                 does at its start is done then
 #
 # TIMEOUT is what one command may take, in seconds.
 
@@ -106,6 +108,18 @@ driver() {
 # For `eventually`: the function is on that driver by now.
 is_on() {
         [[ $(lab_as root readlink "/sys/bus/pci/devices/$1/driver") = */"$2" ]]
+}
+
+no_job_runs() {
+        lab_as root vmkitctl --json jobs >"$OUTPUT" && [ "$(json "any(x['state'] == 'running' for x in d)")" = False ]
+}
+
+# What was written is on the disk, which has no journal; nothing else of a shutdown is needed.
+boot_again() {
+        as root sh -c 'sync; echo u >/proc/sysrq-trigger'
+        "$LAB_SOURCE/halt" --keep
+        "$LAB_SOURCE/boot" --again "$@"
+        eventually 120 no_job_runs
 }
 
 # All that a VM was given is where the host had it.

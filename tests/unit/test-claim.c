@@ -27,6 +27,8 @@ static Claim *make_claim(const char *address) {
         claim->original.driver = strdup("nvme");
         claim->original.power_control = strdup("auto");
         claim->original.reset_method = strdup("flr bus");
+        claim->original.console = strdup("vtcon0");
+        claim->original.firmware_framebuffer = strdup("efi-framebuffer.0");
         claim->used = claim->needs_reboot = true;
         return claim;
 }
@@ -50,6 +52,8 @@ static void test_round_trip(void **state) {
         assert_null(read->original.d3cold_allowed);
         assert_string_equal(read->original.reset_method, "flr bus");
         assert_true(read->used);
+        assert_string_equal(read->original.console, "vtcon0");
+        assert_string_equal(read->original.firmware_framebuffer, "efi-framebuffer.0");
         assert_true(read->needs_reboot);
 
         written->used = written->needs_reboot = false;

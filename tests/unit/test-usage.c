@@ -385,7 +385,8 @@ static void test_boot_display(void **state) {
         add_console(t, GPU_PATH "/graphics/fb0", "1");
         expect(t, GPU,
                "boot-display: The firmware began with this display\n"
-               "framebuffer-console: The host's virtual console is on its framebuffer\n"
+               "framebuffer-console: The host's virtual console is on its framebuffer, and has "
+               "no picture until it is back\n"
                "active-connector: The connector DP-1 shows a picture");
 
         tree_write(t, "sys/class/vtconsole/vtcon1/bind", "0\n");
@@ -415,8 +416,10 @@ static void test_display_controller(void **state) {
 
         tree_write(t, "proc/iomem", iomem, GPU);
         expect(t, GPU,
-               "boot-display: The host's console began on this display\n"
-               "framebuffer-console: The host's virtual console is on its framebuffer");
+               "boot-display: The host's console began on this display, and its framebuffer does "
+               "not come back before a reboot\n"
+               "framebuffer-console: The host's virtual console is on its framebuffer, and has "
+               "no picture without it");
 }
 
 /* --- network ---------------------------------------------------------------------------------- */
