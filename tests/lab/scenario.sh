@@ -140,18 +140,20 @@ wedge_module() {
         as root insmod /run/wedge.ko
 }
 
-# monitor COMMAND: of QEMU's, for the machine that is the lab host.
+# monitor COMMAND: of QEMU's, for the machine that is the lab host. It is over when QEMU prompts again.
 monitor() {
         echo "[monitor] $1"
         /usr/bin/python3 - "$LAB_RUN/monitor" "$1" <<-'PYTHON'
 		import socket, sys
-		with socket.socket(socket.AF_UNIX) as s:
-		    s.connect(sys.argv[1])
+		def until_prompt(s):
 		    answer = b""
 		    while not answer.endswith(b"(qemu) "):
-		        answer += s.recv(4096)
+		        answer += s.recv(4096) or sys.exit("QEMU is gone")
+		with socket.socket(socket.AF_UNIX) as s:
+		    s.connect(sys.argv[1])
+		    until_prompt(s)
 		    s.sendall(sys.argv[2].encode() + b"\n")
-		    s.recv(4096)
+		    until_prompt(s)
 	PYTHON
 }
 
