@@ -16,8 +16,8 @@ int append_reasons(sd_bus_message *m, const Reasons *reasons) {
 int append_findings(sd_bus_message *m, const Plan *plan) {
         int r = sd_bus_message_open_container(m, 'a', "a{sv}");
 
-        for (size_t i = 0; r >= 0 && i < plan->n_findings; i++) {
-                const Finding *finding = &plan->findings[i];
+        for (size_t i = 0; r >= 0 && i < plan->findings.n; i++) {
+                const Finding *finding = &plan->findings.items[i];
 
                 r = sd_bus_message_append(m, "a{sv}", 4, "code", "s", finding->code, "severity", "s",
                                           severity_to_string(finding->severity), "detail", "s",
