@@ -7,7 +7,7 @@
 #include "base/io.h"
 #include "identity.h"
 #include "manager.h"
-#include "plan.h"
+#include "plan-tuning.h"
 #include "quota.h"
 
 Plan *plan_free(Plan *plan) {
@@ -502,6 +502,8 @@ static int judge_memory(Manager *m, Plan *plan) {
         uint64_t available;
         bool pinned = plan->n_devices > 0;
 
+        if (plan->spec->page_size > 0)
+                return 0; /* counted in pages, with the placement */
         if (read_available_memory(m->root_fd, &available) < 0 || plan->spec->memory <= available)
                 return 0;
 
@@ -581,6 +583,8 @@ static int judge_all(Manager *m, Plan *plan, const VmRequest *request) {
                 r = judge_iommu(m, plan, request);
         if (r >= 0)
                 r = plan_devices(m, plan, request);
+        if (r >= 0)
+                r = plan_tuning(m, plan, request);
         if (r >= 0)
                 r = judge_libvirt(m, plan, request);
         if (r >= 0)

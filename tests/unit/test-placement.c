@@ -31,6 +31,13 @@ static void case_donep(Case *c) {
 }
 #define _cleanup_case_ _cleanup_(case_donep)
 
+/* After a change of the tree. */
+static void look(Case *c) {
+        topology_freep(&c->topology);
+        c->topology = NULL;
+        assert_int_equal(topology_read(c->tree->fd, &c->topology), 0);
+}
+
 static void begin(Case *c, void (*machine)(Tree *t)) {
         *c = (Case) {
                 .tree = tree_new(),
@@ -38,16 +45,14 @@ static void begin(Case *c, void (*machine)(Tree *t)) {
                              .device_node = -1, .device = "0000:01:00.0" },
         };
         machine(c->tree);
+        look(c);
 }
 
-/* May be called again after a change of the request or of the tree. */
+/* May be called again after a change of the request. */
 static void place(Case *c) {
         placement_clear(&c->placement);
         findings_clear(&c->findings);
-        topology_freep(&c->topology);
-        c->topology = NULL;
         c->request.taken = &c->taken;
-        assert_int_equal(topology_read(c->tree->fd, &c->topology), 0);
         assert_int_equal(placement_choose(c->topology, &c->request, &c->placement, &c->findings), 0);
 }
 
@@ -306,6 +311,7 @@ static void test_isolated(_unused_ void **state) {
 
         begin(&c, machine_desktop);
         tree_write(c.tree, "sys/devices/system/cpu/isolated", "4-7,12-15\n");
+        look(&c);
         c.request.pin = "auto";
         place(&c);
         assert_pins(&c, 4, 4, 12, 5, 13);
@@ -349,6 +355,7 @@ static void test_list(_unused_ void **state) {
         place(&c);
         assert_refused(&c, "no-such-cpu", ERROR_INVALID_OPTION, "20-22");
         machine_set_offline(c.tree, 3, "0-2,4-15");
+        look(&c);
         c.request.pin = "1-4";
         place(&c);
         assert_refused(&c, "cpu-offline", ERROR_INVALID_OPTION, ": 3");
@@ -388,6 +395,7 @@ static void test_memory_near(_unused_ void **state) {
 
         /* Too little there, enough beside it. */
         machine_set_memory(c.tree, 1, 64, 3);
+        look(&c);
         place(&c);
         assert_int_equal(c.placement.n_cells, 1);
         assert_cell(&c, 0, 0, 4, 4 * GIB);
@@ -400,6 +408,7 @@ static void test_memory_near(_unused_ void **state) {
 
         /* Neither alone, both together: the guest has nodes of its own. */
         machine_set_memory(c.tree, 0, 64, 3);
+        look(&c);
         place(&c);
         assert_int_equal(c.placement.n_cells, 2);
         assert_cell(&c, 0, 1, 2, 2 * GIB);
@@ -432,6 +441,7 @@ static void test_memory_by_node(_unused_ void **state) {
         assert_pins(&c, 4, 8, 24, 9, 25);
 
         machine_set_memory(c.tree, 1, 64, 3);
+        look(&c);
         place(&c);
         assert_refused(&c, "no-node-memory", ERROR_INSUFFICIENT_MEMORY, "node 1 has 3G");
 
@@ -501,12 +511,14 @@ static void test_pages(_unused_ void **state) {
         c.request.device_node = 1;
         c.request.hugepages = "auto";
         machine_set_pages(c.tree, 1, 1048576, 8, 4);
+        look(&c);
         place(&c);
         assert_int_equal(c.placement.page_size, GIB);
         assert_cell(&c, 0, 1, 4, 4 * GIB); /* pages on a node are only had by memory bound to it */
 
         /* What is set aside is not enough: small ones can be made. */
         machine_set_pages(c.tree, 1, 1048576, 8, 3);
+        look(&c);
         place(&c);
         assert_int_equal(c.placement.page_size, 2 * MIB);
         assert_cell(&c, 0, 1, 4, 4 * GIB);
@@ -524,12 +536,14 @@ static void test_pages(_unused_ void **state) {
         machine_set_memory(c.tree, 0, 64, 3);
         machine_set_memory(c.tree, 1, 64, 3);
         machine_set_pages(c.tree, 1, 1048576, 0, 0);
+        look(&c);
         place(&c);
         assert_refused(&c, "no-huge-pages", ERROR_INSUFFICIENT_MEMORY, "node 1");
         c.request.hugepages = "2M";
         place(&c);
         assert_refused(&c, "no-huge-pages", ERROR_INSUFFICIENT_MEMORY, "4096 pages");
         machine_set_memory(c.tree, 0, 64, 10);
+        look(&c);
         place(&c);
         assert_cell(&c, 0, 0, 4, 8 * GIB);
 
