@@ -137,11 +137,39 @@ static int read_numa(Search *s) {
         return 0;
 }
 
-static bool host_has_pages(const Topology *t, uint64_t size) {
+static const PagePool *host_pool(const Topology *t, uint64_t size) {
         for (unsigned i = 0; i < t->n_nodes; i++)
                 if (node_pool(&t->nodes[i], size))
-                        return true;
-        return false;
+                        return node_pool(&t->nodes[i], size);
+        return NULL;
+}
+
+static bool pages_suit(const Search *s, uint64_t size) {
+        const PagePool *pool = host_pool(s->t, size);
+
+        return pool && pool->mounted && s->request->memory % size == 0;
+}
+
+static int refuse_page_size(Search *s) {
+        uint64_t size = streq(s->request->hugepages, "1G") ? GIB : 2 * MIB;
+        const char *name = size == GIB ? "1G" : "2M";
+        const PagePool *pool = host_pool(s->t, size);
+        _cleanup_free_ char *remedy = NULL;
+
+        if (!pool)
+                return findings_add(s->findings, SEVERITY_FAIL, ERROR_NOT_SUPPORTED, "no-such-pages",
+                                    "Use another size, or leave hugepages out.",
+                                    "This host has no huge pages of %s", name);
+        if (pool->mounted)
+                return findings_add(s->findings, SEVERITY_FAIL, ERROR_INVALID_OPTION, "odd-memory",
+                                    "Choose memory that is a multiple of the size of a page.",
+                                    "The VM's memory cannot be divided into huge pages of %s", name);
+
+        if (asprintf(&remedy, "Mount one (in /etc/fstab: 'hugetlbfs /dev/hugepages%s hugetlbfs pagesize=%s,mode=755 0 "
+                              "0') and restart libvirtd.", name, name) < 0)
+                return -ENOMEM;
+        return findings_add(s->findings, SEVERITY_FAIL, ERROR_NOT_READY, "no-hugetlbfs", remedy,
+                            "libvirt needs a hugetlbfs with pages of %s, and none is mounted", name);
 }
 
 static int read_page_sizes(Search *s) {
@@ -153,22 +181,11 @@ static int read_page_sizes(Search *s) {
                 return 0;
         }
 
-        if ((is_auto || streq(asked, "1G")) && s->request->memory % GIB == 0 && host_has_pages(s->t, GIB))
+        if ((is_auto || streq(asked, "1G")) && pages_suit(s, GIB))
                 s->page_sizes[s->n_page_sizes++] = (PageSize) { .size = GIB, .free_only = is_auto };
-        if ((is_auto || streq(asked, "2M")) && s->request->memory % (2 * MIB) == 0 &&
-            host_has_pages(s->t, 2 * MIB))
+        if ((is_auto || streq(asked, "2M")) && pages_suit(s, 2 * MIB))
                 s->page_sizes[s->n_page_sizes++] = (PageSize) { .size = 2 * MIB };
-        if (s->n_page_sizes > 0)
-                return 0;
-
-        if (!host_has_pages(s->t, streq(asked, "1G") ? GIB : 2 * MIB))
-                return findings_add(s->findings, SEVERITY_FAIL, ERROR_NOT_SUPPORTED, "no-such-pages",
-                                    "Use another size, or leave hugepages out.",
-                                    "This host has no huge pages of %s", streq(asked, "1G") ? "1G" : "2M");
-        return findings_add(s->findings, SEVERITY_FAIL, ERROR_INVALID_OPTION, "odd-memory",
-                            "Choose memory that is a multiple of the size of a page.",
-                            "The VM's memory cannot be divided into huge pages of %s",
-                            streq(asked, "1G") ? "1G" : "2M");
+        return s->n_page_sizes > 0 ? 0 : refuse_page_size(s);
 }
 
 static void find_preferred(Search *s) {

@@ -12,6 +12,7 @@
 #define CPU_DIR "sys/devices/system/cpu"
 #define NODE_DIR "sys/devices/system/node"
 #define MEMINFO_MAX (256 * KIB)
+#define MOUNTS_MAX (16 * MIB)
 #define NUMBERS_MAX (64 * KIB)
 #define CACHES_MAX 16
 
@@ -87,6 +88,25 @@ char *page_pool_path(bool has_numa, unsigned node, uint64_t page_size, char buff
         return buffer;
 }
 
+/* "hugetlbfs /dev/hugepages hugetlbfs rw,relatime,pagesize=2M 0 0"; 1G is written as 1024M. libvirt is not in
+ * our mount namespace, but in that of PID 1. */
+static bool is_mounted(int root_fd, uint64_t size) {
+        _cleanup_free_ char *mounts = NULL;
+        char option[32];
+
+        snprintf(option, sizeof(option), "pagesize=%lluM", (unsigned long long) (size / MIB));
+        if (read_file_at(root_fd, "proc/1/mounts", MOUNTS_MAX, &mounts) < 0)
+                return false;
+
+        for (char *rest = mounts, *line; (line = strsep(&rest, "\n"));) {
+                char *found = strstr(line, " hugetlbfs ") ? strstr(line, option) : NULL;
+
+                if (found && strchr(", ", found[strlen(option)]))
+                        return true;
+        }
+        return false;
+}
+
 static void read_pools(int root_fd, const Topology *t, Node *node) {
         static const uint64_t sizes[] = { GIB, 2 * MIB };
         char path[POOL_PATH_MAX];
@@ -99,6 +119,7 @@ static void read_pools(int root_fd, const Topology *t, Node *node) {
                         continue;
                 node->pools[node->n_pools++] = (PagePool) {
                         .size = sizes[i],
+                        .mounted = is_mounted(root_fd, sizes[i]),
                         .total = total,
                         .free = read_number(root_fd, PATH_TEXT("%s/free_hugepages", path), 0),
                 };

@@ -26,6 +26,7 @@ typedef struct Core {
 /* The pool of one size of huge pages. */
 typedef struct PagePool {
         uint64_t size;      /* bytes */
+        bool mounted;       /* a hugetlbfs of this size is, without which libvirt cannot use them */
         uint64_t total, free; /* pages */
 } PagePool;
 

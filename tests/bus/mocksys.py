@@ -370,8 +370,10 @@ class MockHost:
 
     def _write_mounts(self):
         self.write('proc/1/mountinfo', self._mountinfo())
-        self.write('proc/1/mounts', ''.join(f'{source} {point} {fstype} rw,relatime 0 0\n'
-                                            for _, point, source, fstype in self.mounts))
+        # systemd mounts one with the pages of the usual size.
+        self.write('proc/1/mounts', 'hugetlbfs /dev/hugepages hugetlbfs rw,relatime,pagesize=2M 0 0\n'
+                   + ''.join(f'{source} {point} {fstype} rw,relatime 0 0\n'
+                             for _, point, source, fstype in self.mounts))
         self.link('proc/mounts', 'proc/1/mounts')
 
     def _write_swaps(self):

@@ -112,7 +112,8 @@ class Places(TuningTest):
     def test_memory(self):
         self.refused_plan('no-such-node', 'InvalidOption', numa='2')
         self.refused_plan('no-node-memory', 'InsufficientMemory', numa='1', memory=u64(17 * GIB))
-        self.refused_plan('no-huge-pages', 'InsufficientMemory', hugepages='1G', numa='1', memory=u64(17 * GIB))
+        self.refused_plan('no-huge-pages', 'InsufficientMemory', hugepages='2M', numa='1', memory=u64(17 * GIB))
+        self.refused_plan('no-hugetlbfs', 'NotReady', hugepages='1G')
         _, findings, plan = self.plan(numa='auto', memory=u64(20 * GIB), cpus=u32(4))
         self.assertEqual(plan['numa-nodes'], [0, 1])
         self.assertIn('guest-nodes', findings)

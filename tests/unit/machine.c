@@ -39,6 +39,14 @@ static void set_cpus(Tree *t, const char *all) {
         tree_write(t, "proc/cpuinfo",
                    "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Xeon(R)\n"
                    "address sizes\t: 46 bits physical, 48 bits virtual\n\n");
+        machine_mount_pages(t, true, true);
+}
+
+void machine_mount_pages(Tree *t, bool small, bool large) {
+        tree_write(t, "proc/1/mounts",
+                   "proc /proc proc rw,nosuid 0 0\n%s%stmpfs /tmp/hugetlbfs tmpfs rw,pagesize=2M1 0 0\n",
+                   small ? "hugetlbfs /dev/hugepages hugetlbfs rw,relatime,pagesize=2M 0 0\n" : "",
+                   large ? "none /dev/hugepages1G hugetlbfs rw,relatime,mode=755,pagesize=1024M 0 0\n" : "");
 }
 
 void machine_set_memory(Tree *t, unsigned node, unsigned total_gib, unsigned free_gib) {

@@ -18,6 +18,8 @@ void machine_plain(Tree *t);
 /* The two sockets, but the second has no memory. */
 void machine_memoryless(Tree *t);
 
+/* Which hugetlbfs are mounted: with pages of 2M, of 1G. All machines have both. */
+void machine_mount_pages(Tree *t, bool small, bool large);
 void machine_set_offline(Tree *t, unsigned cpu, const char *online);
 void machine_set_memory(Tree *t, unsigned node, unsigned total_gib, unsigned free_gib);
 void machine_set_pages(Tree *t, unsigned node, unsigned kib, unsigned total, unsigned free);

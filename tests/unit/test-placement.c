@@ -561,6 +561,28 @@ static void test_pages(_unused_ void **state) {
         assert_refused(&c, "no-huge-pages", ERROR_INSUFFICIENT_MEMORY, "node 0");
 }
 
+/* libvirt uses no pages whose file system is not mounted. */
+static void test_mounts(_unused_ void **state) {
+        _cleanup_case_ Case c;
+
+        begin(&c, machine_desktop);
+        machine_set_pages(c.tree, 0, 1048576, 8, 8);
+        machine_mount_pages(c.tree, true, false);
+        look(&c);
+        c.request.hugepages = "auto";
+        place(&c);
+        assert_int_equal(c.placement.page_size, 2 * MIB);
+        c.request.hugepages = "1G";
+        place(&c);
+        assert_refused(&c, "no-hugetlbfs", ERROR_NOT_READY, "1G");
+        assert_non_null(strstr(finding(&c, "no-hugetlbfs")->remedy, "pagesize=1G"));
+        machine_mount_pages(c.tree, false, false);
+        look(&c);
+        c.request.hugepages = "auto";
+        place(&c);
+        assert_refused(&c, "no-hugetlbfs", ERROR_NOT_READY, "2M");
+}
+
 static void test_words(_unused_ void **state) {
         static const char *const good[] = { "none", "auto", "0", "2-5,8" };
         static const char *const bad[] = { "", "1-", "x", "9-3", "auto ", "-1", "99999" };
@@ -621,6 +643,7 @@ int main(void) {
                 cmocka_unit_test(test_without_numa),
                 cmocka_unit_test(test_memoryless),
                 cmocka_unit_test(test_pages),
+                cmocka_unit_test(test_mounts),
                 cmocka_unit_test(test_words),
                 cmocka_unit_test(test_all_sizes),
         };

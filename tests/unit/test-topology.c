@@ -182,6 +182,21 @@ static void test_memoryless(_unused_ void **state) {
         assert_set(&topology->nodes[1].cpus, "8-15,24-31");
 }
 
+static void test_mounts(_unused_ void **state) {
+        _cleanup_tree_ Tree *t = tree_new();
+
+        machine_desktop(t);
+        for (int small = 0; small <= 1; small++)
+                for (int large = 0; large <= 1; large++) {
+                        _cleanup_(topology_freep) Topology *topology = NULL;
+
+                        machine_mount_pages(t, small, large);
+                        topology = read_topology(t);
+                        assert_int_equal(node_pool(&topology->nodes[0], 2 * MIB)->mounted, small);
+                        assert_int_equal(node_pool(&topology->nodes[0], GIB)->mounted, large);
+                }
+}
+
 static void test_no_processors(_unused_ void **state) {
         _cleanup_tree_ Tree *t = tree_new();
         Topology *topology = NULL;
@@ -244,6 +259,7 @@ int main(void) {
                 cmocka_unit_test(test_without_numa),
                 cmocka_unit_test(test_offline),
                 cmocka_unit_test(test_memoryless),
+                cmocka_unit_test(test_mounts),
                 cmocka_unit_test(test_no_processors),
                 cmocka_unit_test(test_no_caches),
                 cmocka_unit_test(test_bars),
