@@ -107,6 +107,7 @@ static int set_placement(const Topology *t, const Placement *p, VmSpec *spec) {
                 spec->dies = p->dies;
                 spec->cores = p->cores;
                 spec->threads = p->threads;
+                spec->tells_threads = t->is_amd && p->threads > 1;
         }
         spec->page_size = p->page_size;
 

@@ -310,14 +310,15 @@ static int read_core_types(int root_fd, Topology *t) {
         return 0;
 }
 
-/* "address sizes	: 39 bits physical, 48 bits virtual" */
-static void read_address_size(int root_fd, Topology *t) {
+/* "vendor_id	: AuthenticAMD", "address sizes	: 39 bits physical, 48 bits virtual" */
+static void read_cpuinfo(int root_fd, Topology *t) {
         _cleanup_free_ char *cpuinfo = NULL;
         const char *line;
 
         if (read_file_at(root_fd, "proc/cpuinfo", 16 * MIB, &cpuinfo) < 0)
                 return;
 
+        t->is_amd = strstr(cpuinfo, "\nvendor_id\t: AuthenticAMD") || strstr(cpuinfo, "\nvendor_id\t: HygonGenuine");
         line = strstr(cpuinfo, "\naddress sizes\t: ");
         if (line)
                 t->physical_bits = (unsigned) strtoul(line + strlen("\naddress sizes\t: "), NULL, 10);
@@ -345,7 +346,7 @@ int topology_read(int root_fd, Topology **ret) {
                 return r;
 
         cpu_set_add_all(&t->present, &t->online);
-        read_address_size(root_fd, t);
+        read_cpuinfo(root_fd, t);
         *ret = TAKE_PTR(t);
         return 0;
 }

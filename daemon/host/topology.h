@@ -50,6 +50,7 @@ typedef struct Topology {
         unsigned n_nodes;
         bool has_numa;      /* the kernel lists nodes; without, the one node stands for all there is */
         bool is_hybrid;
+        bool is_amd;        /* or Hygon, which is made after it */
         unsigned physical_bits; /* of an address, as the processor has them; 0: unknown */
 } Topology;
 

@@ -65,6 +65,7 @@ typedef struct VmSpec {
 
         /* What became of pin, hugepages and numa. */
         unsigned sockets, dies, cores, threads; /* 0: one socket with as many cores as CPUs */
+        bool tells_threads;     /* by the CPU feature topoext, which AMD's processors need for it */
         char **cpu_pins;        /* the host's CPUs for each of the guest's, as a list; NULL: any */
         char *emulator_pins;    /* those for QEMU's other threads; NULL: any */
         char *nodes;            /* the host's nodes that memory comes from, as a list; NULL: any */

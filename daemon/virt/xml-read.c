@@ -189,6 +189,7 @@ static int read_tuning(XmlReader *r, VmSpec *spec) {
         if (k < 0)
                 return k;
 
+        spec->tells_threads = xml_exists(r, NULL, "/domain/cpu/feature[@name = 'topoext' and @policy = 'require']");
         spec->page_size = page * KIB;
         spec->window = window * KIB;
         return 0;

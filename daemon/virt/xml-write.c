@@ -326,6 +326,8 @@ static void write_cpu(XmlWriter *w, const VmSpec *spec) {
         /* UEFI makes the room for large devices as wide as the address it is told of lets it. */
         if (is_kvm(spec) && spec->window > 0)
                 xml_leaf(w, "maxphysaddr", "mode", "passthrough", NULL, NULL);
+        if (is_kvm(spec) && spec->tells_threads)
+                xml_leaf(w, "feature", "policy", "require", "name", "topoext");
         if (!is_kvm(spec) && spec->hide_hypervisor)
                 xml_leaf(w, "feature", "policy", "disable", "name", "hypervisor");
         xml_close(w);

@@ -92,6 +92,8 @@ void machine_two_sockets(Tree *t) {
 
 void machine_chiplets(Tree *t) {
         set_cpus(t, "0-31");
+        tree_write(t, "proc/cpuinfo", "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC\n"
+                                      "address sizes\t: 48 bits physical, 48 bits virtual\n\n");
         for (unsigned cpu = 0; cpu < 32; cpu++) {
                 unsigned core = cpu % 16, first = core / 4 * 4;
                 add_cpu(t, cpu, 0, core, path("%u,%u", core, core + 16),

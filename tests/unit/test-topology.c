@@ -60,6 +60,7 @@ static void test_desktop(_unused_ void **state) {
         assert_int_equal(topology->n_nodes, 1);
         assert_true(topology->has_numa);
         assert_false(topology->is_hybrid);
+        assert_false(topology->is_amd);
         assert_int_equal(topology->physical_bits, 46);
         for (unsigned i = 0; i < 8; i++) {
                 assert_int_equal(topology->cores[i].n_cpus, 2);
@@ -108,6 +109,8 @@ static void test_chiplets(_unused_ void **state) {
         assert_int_equal(topology->n_cores, 16);
         for (unsigned i = 0; i < 16; i++)
                 assert_int_equal(topology->cores[i].cache, i / 4 * 4);
+        assert_true(topology->is_amd);
+        assert_int_equal(topology->physical_bits, 48);
 }
 
 static void test_hybrid(_unused_ void **state) {

@@ -220,6 +220,7 @@ static void cells_without_pins(VmSpec *spec) {
 static void chiplets(VmSpec *spec) {
         with_image(spec);
         shape(spec, 1, 2, 4, 2);
+        spec->tells_threads = true;
         pin(spec, "4 20 5 21 6 22 7 23 8 24 9 25 10 26 11 27", "0-3,12-19,28-31");
         set(&spec->network, "default");
         spec->io_threads = 4;
@@ -439,6 +440,7 @@ static void assert_tuning_equal(const VmSpec *a, const VmSpec *b) {
         assert_int_equal(a->dies, b->dies);
         assert_int_equal(a->cores, b->cores);
         assert_int_equal(a->threads, b->threads);
+        assert_int_equal(a->tells_threads, b->tells_threads);
         assert_int_equal(strv_length(a->cpu_pins), strv_length(b->cpu_pins));
         for (size_t i = 0; i < strv_length(a->cpu_pins); i++)
                 assert_string_equal(a->cpu_pins[i], b->cpu_pins[i]);
