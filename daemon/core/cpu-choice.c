@@ -71,7 +71,7 @@ static void take(Entry *e, unsigned threads, Pins *pins) {
         e->used = true;
 }
 
-/* --- whole cores, by the cache they share ------------------------------------------------------------------ */
+/* --- whole cores, by the cache they share ------------------------------------------------------------- */
 
 static int compare_caches(const void *a, const void *b) {
         const Cache *x = a, *y = b;
@@ -176,10 +176,10 @@ static int choose_whole(Pool *p, const Wish *wish, unsigned n, Pins *pins, CpuCh
         return 0;
 }
 
-/* --- what there is ----------------------------------------------------------------------------------------- */
+/* --- what there is ------------------------------------------------------------------------------------ */
 
-/* A thread of each fast core, then the small cores, then what is left. The guest cannot be told of two kinds of
- * cores: it sees as many single ones. */
+/* A thread of each fast core, then the small cores, then what is left. The guest cannot be told of two kinds
+ * of cores: it sees as many single ones. */
 static int choose_any(Pool *p, unsigned n, Pins *pins, CpuChoice *ret) {
         *ret = (CpuChoice) { .dies = 1, .cores = n, .threads = 1, .n_caches = 1 };
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Picks from a set of CPUs those that make the best virtual processor: whole cores, so that the guest's threads
- * are siblings where it believes so; one last-level cache where they fit into it; fast cores before small. */
+/* Picks from a set of CPUs those that make the best virtual processor: whole cores, so that the guest's
+ * threads are siblings where it believes so; one last-level cache where they fit into it; fast cores before
+ * small. */
 
 #include "host/topology.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The kernel makes as many pages as it finds room for and says nothing if these are fewer, so the number is read
- * back. What else changes it meanwhile, an administrator for one, is kept: only differences are applied. */
+/* The kernel makes as many pages as it finds room for and says nothing if these are fewer, so the number is
+ * read back. What else changes it meanwhile, an administrator for one, is kept: only differences are
+ * applied. */
 
 #include <fcntl.h>
 
@@ -30,7 +31,7 @@ typedef struct PageClaims {
         bool complete;          /* all have been made; else, made is what was wanted */
 } PageClaims;
 
-/* --- pools -------------------------------------------------------------------------------------------------- */
+/* --- pools -------------------------------------------------------------------------------------------- */
 
 typedef struct PoolPath {
         char text[POOL_PATH_MAX + 16];
@@ -53,10 +54,11 @@ static int resize_pool(const PageHost *host, const PageClaim *claim, uint64_t pa
         char text[24];
 
         snprintf(text, sizeof(text), "%llu\n", (unsigned long long) pages);
-        return write_attribute_at(host->root_fd, attribute_path(host, claim, "nr_hugepages", &(PoolPath) {}), text);
+        return write_attribute_at(host->root_fd, attribute_path(host, claim, "nr_hugepages", &(PoolPath) {}),
+                                  text);
 }
 
-/* --- records ------------------------------------------------------------------------------------------------ */
+/* --- records ------------------------------------------------------------------------------------------ */
 
 static struct json_object *claims_to_json(const PageHost *host, const PageClaims *claims) {
         struct json_object *o = json_object_new_object(), *pools = json_object_new_array();
@@ -131,7 +133,7 @@ static int claims_read(const PageHost *host, const char *uuid, bool *ret_has_num
         return 1;
 }
 
-/* --- giving back -------------------------------------------------------------------------------------------- */
+/* --- giving back -------------------------------------------------------------------------------------- */
 
 /* A record that was never completed says what was wanted: how much of that was made shows in the pool. */
 static uint64_t pages_made(const PageClaims *claims, const PageClaim *claim, uint64_t now) {
@@ -177,14 +179,14 @@ int pages_give_back(const PageHost *host, const char *uuid) {
         return remove_file_at(host->records_fd, uuid);
 }
 
-/* --- taking ------------------------------------------------------------------------------------------------- */
+/* --- taking ------------------------------------------------------------------------------------------- */
 
 static int refuse_shortage(const PageClaim *claim, uint64_t there, uint64_t got, Error *error) {
         const char *size = claim->size == GIB ? "1G" : "2M";
 
         (void) error_set(error, ERROR_INSUFFICIENT_MEMORY,
-                         "The kernel made only %llu of %llu more huge pages of %s that the VM needs on node %u "
-                         "(%llu were free): its memory is full or scattered",
+                         "The kernel made only %llu of %llu more huge pages of %s that the VM needs on node "
+                         "%u (%llu were free): its memory is full or scattered",
                          (unsigned long long) got, (unsigned long long) claim->made, size, claim->node,
                          (unsigned long long) there);
         error_set_remedy(error, "Stop other VMs or programs, give the VM less memory, or set pages aside at boot "
@@ -228,7 +230,8 @@ static int make_pages(const PageHost *host, const PageClaim *claim, uint64_t the
                 if (r < 0)
                         return error_set_errno(error, r, "Could not make huge pages on node %u", claim->node);
                 if (now < claim->before + next)
-                        return refuse_shortage(claim, there, now > claim->before ? now - claim->before : 0, error);
+                        return refuse_shortage(claim, there, now > claim->before ? now - claim->before : 0,
+                                               error);
                 made = next;
         }
         return 0;

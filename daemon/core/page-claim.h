@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Huge pages that a VM needs beyond those that are free: how many were made for it on which node, written down
- * before they are made, so that whoever finds the record can give them back. These functions do the reading and
- * writing, and block while the kernel moves memory about: they are for a worker. */
+/* Huge pages that a VM needs beyond those that are free: how many were made for it on which node, written
+ * down before they are made, so that whoever finds the record can give them back. These functions do the
+ * reading and writing, and block while the kernel moves memory about: they are for a worker. */
 
 #include <stdint.h>
 

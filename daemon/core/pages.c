@@ -46,7 +46,7 @@ struct Pages {
         Work *running;
 };
 
-/* --- holdings ----------------------------------------------------------------------------------------------- */
+/* --- holdings ----------------------------------------------------------------------------------------- */
 
 /* pages is NULL where nobody looks after them: before the start, at the end, and in tests. */
 static Holding *find_holding(Pages *pages, const char *uuid) {
@@ -91,7 +91,7 @@ static uint64_t promised_to_others(const Pages *pages, const char *uuid, const P
         return sum;
 }
 
-/* --- work --------------------------------------------------------------------------------------------------- */
+/* --- work --------------------------------------------------------------------------------------------- */
 
 static void run_next(Pages *pages);
 
@@ -111,8 +111,8 @@ static void run_work(void *data) {
         Work *work = data;
 
         if (work->take) {
-                work->r = pages_take(&work->host, work->uuid, work->needs, work->n, &work->cancel, &work->made,
-                                     &work->error);
+                work->r = pages_take(&work->host, work->uuid, work->needs, work->n, &work->cancel,
+                                     &work->made, &work->error);
                 return;
         }
         work->r = pages_give_back(&work->host, work->uuid);
@@ -203,7 +203,7 @@ static int work_new(Manager *m, const char *uuid, bool take, Job *job, Work **re
         return 0;
 }
 
-/* --- the steps ---------------------------------------------------------------------------------------------- */
+/* --- the steps ---------------------------------------------------------------------------------------- */
 
 /* The domain says where its memory comes from, in cells or as one. */
 static int find_needs(const VmSpec *spec, PageNeed **ret, size_t *ret_n) {
@@ -245,8 +245,8 @@ static int check_cpus(const VmSpec *spec, const Topology *t, Error *error) {
         _cleanup_free_ char *text = cpu_set_format(&gone);
         (void) error_set(error, ERROR_NOT_READY, "The VM %s is pinned to CPUs that are not online now: %s",
                          spec->name, str_na(text));
-        error_set_remedy(error, "Bring them online (echo 1 > /sys/devices/system/cpu/cpuN/online), or make the VM "
-                                "anew.");
+        error_set_remedy(error, "Bring them online (echo 1 > /sys/devices/system/cpu/cpuN/online), or make "
+                                "the VM anew.");
         return -error_code_errno(ERROR_NOT_READY);
 }
 
@@ -259,7 +259,8 @@ static int check_nodes(const VmSpec *spec, const Topology *t, Error *error) {
         CPU_SET_FOREACH(id, &nodes)
                 if (!t->has_numa || !topology_node(t, id))
                         return error_set(error, ERROR_NOT_READY,
-                                         "The memory of the VM %s comes from node %u, which this host does not have",
+                                         "The memory of the VM %s comes from node %u, which this host does "
+                                         "not have",
                                          spec->name, id);
         return 0;
 }
@@ -327,7 +328,7 @@ int pages_run_give_back(Job *job, Error *error) {
 
 const JobStep vm_give_back_pages_step = { .phase = "giving memory back", .run = pages_run_give_back };
 
-/* --- by itself ---------------------------------------------------------------------------------------------- */
+/* --- by itself ---------------------------------------------------------------------------------------- */
 
 void pages_vm_stopped(Manager *m, const char *uuid) {
         const Vm *vm = manager_find_vm_by_uuid(m, uuid);
@@ -369,7 +370,7 @@ void pages_reconcile(Manager *m) {
         }
 }
 
-/* --- life --------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------- */
 
 int pages_new(Manager *m, Pages **ret) {
         _cleanup_(pages_freep) Pages *pages = calloc(1, sizeof(Pages));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Huge pages from a VM's start to its stop. What page-claim.h does one by one for each host is ordered here: one
- * change of the pools at a time, on a worker, and what is promised to a VM that starts is no other's. */
+/* Huge pages from a VM's start to its stop. The single changes are page-claim.h's; here they are ordered:
+ * one at a time, on a worker, and what is promised to a VM that starts is no other's. */
 
 #include "job.h"
 

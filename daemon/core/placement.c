@@ -49,7 +49,7 @@ static bool wants_pins(const Search *s) {
         return s->has_list || wants_auto_pins(s);
 }
 
-/* --- checks of words ---------------------------------------------------------------------------------------- */
+/* --- checks of words ---------------------------------------------------------------------------------- */
 
 int pin_check(const char *pin, Error *error) {
         CpuSet set;
@@ -69,10 +69,11 @@ int numa_check(const char *numa, Error *error) {
                          "numa is '%.40s', but must be none, auto, or the number of a node", numa);
 }
 
-/* --- what was asked for ------------------------------------------------------------------------------------- */
+/* --- what was asked for ------------------------------------------------------------------------------- */
 
 static int refuse_cpus(Search *s, const char *code, const char *what, const CpuSet *cpus) {
-        _cleanup_free_ char *bad = cpu_set_format(cpus), *online = cpu_set_format(&s->t->online), *remedy = NULL;
+        _cleanup_free_ char *bad = cpu_set_format(cpus), *online = cpu_set_format(&s->t->online);
+        _cleanup_free_ char *remedy = NULL;
 
         if (!bad || !online || asprintf(&remedy, "The CPUs of this host that can be used are %s.", online) < 0)
                 return -ENOMEM;
@@ -116,7 +117,8 @@ static int check_auto_pins(Search *s) {
                 return 0;
         return findings_add(s->findings, SEVERITY_FAIL, ERROR_INVALID_OPTION, "too-few-cpus",
                             "Give the VM fewer CPUs, or leave pin out.",
-                            "%u CPUs of the VM cannot have one each of the host's %u", s->request->cpus, there);
+                            "%u CPUs of the VM cannot have one each of the host's %u", s->request->cpus,
+                            there);
 }
 
 static int read_numa(Search *s) {
@@ -165,8 +167,9 @@ static int refuse_page_size(Search *s) {
                                     "Choose memory that is a multiple of the size of a page.",
                                     "The VM's memory cannot be divided into huge pages of %s", name);
 
-        if (asprintf(&remedy, "Mount one (in /etc/fstab: 'hugetlbfs /dev/hugepages%s hugetlbfs pagesize=%s,mode=755 0 "
-                              "0') and restart libvirtd.", name, name) < 0)
+        if (asprintf(&remedy,
+                     "Mount one (in /etc/fstab: 'hugetlbfs /dev/hugepages%s hugetlbfs pagesize=%s,mode=755 0 0') "
+                     "and restart libvirtd.", name, name) < 0)
                 return -ENOMEM;
         return findings_add(s->findings, SEVERITY_FAIL, ERROR_NOT_READY, "no-hugetlbfs", remedy,
                             "libvirt needs a hugetlbfs with pages of %s, and none is mounted", name);
@@ -219,7 +222,7 @@ static int search_init(Search *s) {
         return 0;
 }
 
-/* --- memory ------------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------------------- */
 
 static uint64_t pages_to_be_had(const Node *node, const PageSize *page_size, bool free_only) {
         const PagePool *pool = node_pool(node, page_size->size);
@@ -272,7 +275,7 @@ static bool try_memory(Search *s, const unsigned *nodes, unsigned n) {
         return false;
 }
 
-/* --- CPUs --------------------------------------------------------------------------------------------------- */
+/* --- CPUs --------------------------------------------------------------------------------------------- */
 
 static bool core_is_taken(const Search *s, const Core *core) {
         return s->request->taken && cpu_set_intersects(&core->cpus, s->request->taken);
@@ -358,7 +361,7 @@ static int try_list_anywhere(Search *s) {
         return r < 0 ? r : 1;
 }
 
-/* --- the search --------------------------------------------------------------------------------------------- */
+/* --- the search --------------------------------------------------------------------------------------- */
 
 static bool node_can_serve(const Search *s, const Node *node) {
         if (wants_pins(s) && cpu_set_is_empty(&node->cpus))
@@ -443,7 +446,7 @@ static int search(Search *s) {
         return r;
 }
 
-/* --- what was found ----------------------------------------------------------------------------------------- */
+/* --- what was found ----------------------------------------------------------------------------------- */
 
 static void used_cores(const Search *s, CpuSet *ret) {
         *ret = (CpuSet) {};
@@ -512,6 +515,14 @@ static bool pins_are_shared(const Search *s) {
         return false;
 }
 
+static bool pins_are_far(const Search *s) {
+        const Node *node = s->request->device_node >= 0 && s->t->has_numa
+                                   ? topology_node(s->t, (unsigned) s->request->device_node)
+                                   : NULL;
+
+        return node && !pins_are_on(s, (unsigned) (node - s->t->nodes));
+}
+
 static int warn_of_pins(Search *s) {
         int r = 0;
 
@@ -530,12 +541,10 @@ static int warn_of_pins(Search *s) {
                                  "cores, and the guest cannot tell them apart");
         if (r >= 0 && s->choice.hides_siblings)
                 r = findings_add(s->findings, SEVERITY_INFO, ERROR_NONE, "siblings-hidden",
-                                 "Name whole cores, and give the VM a number of CPUs that is a multiple of the "
-                                 "threads of a core.",
+                                 "Name whole cores, and give the VM a number of CPUs that is a multiple of "
+                                 "the threads of a core.",
                                  "Some of the VM's CPUs share a core, which the guest does not know");
-        if (r >= 0 && s->request->device_node >= 0 && s->t->has_numa &&
-            topology_node(s->t, (unsigned) s->request->device_node) && s->preferred >= 0 &&
-            !pins_are_on(s, (unsigned) (topology_node(s->t, (unsigned) s->request->device_node) - s->t->nodes)))
+        if (r >= 0 && pins_are_far(s))
                 r = findings_add(s->findings, SEVERITY_WARN, ERROR_NONE, "cpus-far",
                                  s->has_list ? "Name CPUs of that node, or use --pin auto."
                                              : "Give the VM fewer CPUs or less memory, or stop VMs that are "
@@ -619,7 +628,7 @@ static int tell_choice(Search *s) {
         return r < 0 ? r : tell_pages(s);
 }
 
-/* --- what was not ------------------------------------------------------------------------------------------- */
+/* --- what was not ------------------------------------------------------------------------------------- */
 
 static const Node *roomiest_node(const Search *s) {
         const Node *most = &s->t->nodes[0];
@@ -643,8 +652,8 @@ static int refuse_pages(Search *s, const Node *node, const char *wanted) {
         return findings_add(s->findings, SEVERITY_FAIL, ERROR_INSUFFICIENT_MEMORY, "no-huge-pages",
                             "Give the VM less memory, stop other VMs, or set pages aside at boot with "
                             "hugepagesz= and hugepages= on the kernel's command line.",
-                            "%s in huge pages of %s are %llu pages; on node %u %llu are free, and about %llu more "
-                            "can be made",
+                            "%s in huge pages of %s are %llu pages; on node %u %llu are free, and about %llu "
+                            "more can be made",
                             wanted, size, (unsigned long long) (s->request->memory / last->size), node->id,
                             (unsigned long long) there, (unsigned long long) more);
 }
@@ -685,13 +694,13 @@ static int refuse(Search *s) {
         if (!memory_fits_somewhere(s))
                 return refuse_memory(s);
         return findings_add(s->findings, SEVERITY_FAIL, ERROR_INVALID_OPTION, "cpus-undividable",
-                            "Choose a number of CPUs that can be divided equally among the nodes, name CPUs that "
-                            "are, or give the VM fewer.",
-                            "The VM does not fit on one node, and its %u CPUs cannot be divided equally among "
-                            "several that have room", s->request->cpus);
+                            "Choose a number of CPUs that can be divided equally among the nodes, name CPUs "
+                            "that are, or give the VM fewer.",
+                            "The VM does not fit on one node, and its %u CPUs cannot be divided equally "
+                            "among several that have room", s->request->cpus);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ */
+/* ------------------------------------------------------------------------------------------------------ */
 
 static int allocate(Search *s) {
         s->p->cells = calloc(s->t->n_nodes, sizeof(PlacementCell));

@@ -13,8 +13,9 @@
 /* What QEMU and UEFI leave for the windows of devices when nothing is said. */
 #define WINDOW_DEFAULT (32 * GIB)
 #define APPARMOR_DIR "etc/apparmor.d"
+#define APPARMOR_INCLUDE "<abstractions/libvirt-qemu.d>"
 
-/* --- placement ---------------------------------------------------------------------------------------------- */
+/* --- placement ---------------------------------------------------------------------------------------- */
 
 /* Graphics first: it moves the most data. */
 static const PciDevice *most_important_device(const Plan *plan) {
@@ -140,7 +141,7 @@ static int place(Manager *m, Plan *plan, const VmRequest *request, const Topolog
         return r < 0 ? r : set_placement(t, &placement, plan->spec);
 }
 
-/* --- room for devices --------------------------------------------------------------------------------------- */
+/* --- room for devices --------------------------------------------------------------------------------- */
 
 static uint64_t power_of_two(uint64_t least) {
         uint64_t size = 1;
@@ -180,26 +181,29 @@ static int plan_window(Manager *m, Plan *plan, const Topology *t) {
         format_size(window, size);
         if (!window_fits(t, plan->spec, window))
                 return findings_add(&plan->findings, SEVERITY_WARN, ERROR_NONE, "large-window",
-                                    "Switch Resizable BAR off in the firmware setup, or give the VM fewer devices.",
-                                    "The memory of the devices needs %s of the guest's address space, more than "
-                                    "this processor's %u bits leave: the guest may not be able to use them",
+                                    "Switch Resizable BAR off in the firmware setup, or give the VM fewer "
+                                    "devices.",
+                                    "The memory of the devices needs %s of the guest's address space, more "
+                                    "than this processor's %u bits leave: the guest may not be able to use it",
                                     size, t->physical_bits);
 
         plan->spec->window = MAX(window, 2 * WINDOW_DEFAULT);
         format_size(plan->spec->window, size);
         return findings_add(&plan->findings, SEVERITY_INFO, ERROR_NONE, "large-window", NULL,
-                            "The memory of the devices is large: %s of the guest's address space are kept for it",
+                            "The memory of the devices is large: %s of the guest's address space are kept "
+                            "for it",
                             size);
 }
 
-/* --- what the guest finds ------------------------------------------------------------------------------------ */
+/* --- what the guest finds ----------------------------------------------------------------------------- */
 
 static int tell_windows(Plan *plan) {
         if (!streq(plan->spec->guest_os, "windows"))
                 return 0;
         return findings_add(&plan->findings, SEVERITY_INFO, ERROR_NONE, "windows-drivers",
                             "Have the drivers of virtio-win.iso on the image, or load them in the installer.",
-                            "Windows has no drivers of its own for the disk and the network of the VM (virtio)");
+                            "Windows has no drivers of its own for the disk and the network of the VM "
+                            "(virtio)");
 }
 
 static bool file_contains(int root_fd, const char *path, const char *text) {
@@ -208,8 +212,8 @@ static bool file_contains(int root_fd, const char *path, const char *text) {
         return read_file_at(root_fd, path, MIB, &content) >= 0 && strstr(content, text);
 }
 
-/* libvirt lets a confined QEMU read a VM's disks, but not its ROM files; vmkit's rule for these is read only where
- * libvirt's own rules include the directory it is in. */
+/* libvirt lets a confined QEMU read a VM's disks, but not its ROM files; vmkit's rule for these is read only
+ * where libvirt's own rules include the directory it is in. */
 static bool apparmor_hides_roms(int root_fd) {
         _cleanup_free_ char *enabled = NULL;
 
@@ -218,9 +222,8 @@ static bool apparmor_hides_roms(int root_fd) {
                 return false;
 
         return faccessat(root_fd, APPARMOR_DIR "/abstractions/libvirt-qemu.d/vmkit", F_OK, 0) < 0 ||
-               (!file_contains(root_fd, APPARMOR_DIR "/abstractions/libvirt-qemu", "abstractions/libvirt-qemu.d>") &&
-                !file_contains(root_fd, APPARMOR_DIR "/local/abstractions/libvirt-qemu",
-                               "abstractions/libvirt-qemu.d>"));
+               (!file_contains(root_fd, APPARMOR_DIR "/abstractions/libvirt-qemu", APPARMOR_INCLUDE) &&
+                !file_contains(root_fd, APPARMOR_DIR "/local/abstractions/libvirt-qemu", APPARMOR_INCLUDE));
 }
 
 static bool has_device(const VmSpec *spec, const PciAddress *address) {
@@ -235,8 +238,8 @@ static int judge_roms(Manager *m, Plan *plan, const VmRequest *request) {
 
         for (size_t i = 0; r >= 0 && i < request->n_roms; i++)
                 if (!has_device(plan->spec, &request->roms[i].address))
-                        r = findings_add(&plan->findings, SEVERITY_FAIL, ERROR_INVALID_OPTION, "rom-without-device",
-                                         "Give the VM the device as well, with --gpu or --passthrough.",
+                        r = findings_add(&plan->findings, SEVERITY_FAIL, ERROR_INVALID_OPTION,
+                                         "rom-without-device", "Give the VM the device as well, with --gpu or --passthrough.",
                                          "rom names %s, which is not among the VM's devices",
                                          PCI_ADDRESS_TEXT(&request->roms[i].address));
         if (r >= 0 && request->n_roms > 0 && apparmor_hides_roms(m->root_fd))
@@ -247,10 +250,11 @@ static int judge_roms(Manager *m, Plan *plan, const VmRequest *request) {
         return r;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- */
+/* ------------------------------------------------------------------------------------------------------ */
 
 static bool wants_placement(const VmRequest *request) {
-        return !streq(request->pin, "none") || !streq(request->hugepages, "none") || !streq(request->numa, "none");
+        return !streq(request->pin, "none") || !streq(request->hugepages, "none") ||
+               !streq(request->numa, "none");
 }
 
 int plan_tuning(Manager *m, Plan *plan, const VmRequest *request) {

@@ -45,7 +45,7 @@ static uint64_t read_number(int root_fd, const char *path, uint64_t fallback) {
         return read_uint_at(root_fd, path, &value) >= 0 ? value : fallback;
 }
 
-/* --- memory ----------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------------------- */
 
 static uint64_t meminfo_value(const char *meminfo, const char *key) {
         const char *line = strstr(meminfo, key);
@@ -63,7 +63,8 @@ static int read_node_memory(int root_fd, const Topology *t, Node *node) {
         _cleanup_free_ char *meminfo = NULL;
         int r;
 
-        r = read_file_at(root_fd, t->has_numa ? PATH_TEXT(NODE_DIR "/node%u/meminfo", node->id) : "proc/meminfo",
+        r = read_file_at(root_fd,
+                         t->has_numa ? PATH_TEXT(NODE_DIR "/node%u/meminfo", node->id) : "proc/meminfo",
                          MEMINFO_MAX, &meminfo);
         if (r < 0)
                 return r;
@@ -195,7 +196,7 @@ static int read_nodes(int root_fd, Topology *t) {
         return 0;
 }
 
-/* --- processors ------------------------------------------------------------------------------------------- */
+/* --- processors --------------------------------------------------------------------------------------- */
 
 /* The CPUs that share the outermost cache with this one. */
 static void read_shared_cache(int root_fd, unsigned cpu, const Core *core, CpuSet *ret) {
@@ -203,7 +204,8 @@ static void read_shared_cache(int root_fd, unsigned cpu, const Core *core, CpuSe
 
         *ret = core->cpus;
         for (unsigned i = 0; i < CACHES_MAX; i++) {
-                uint64_t level = read_number(root_fd, PATH_TEXT(CPU_DIR "/cpu%u/cache/index%u/level", cpu, i), 0);
+                const char *path = PATH_TEXT(CPU_DIR "/cpu%u/cache/index%u/level", cpu, i);
+                uint64_t level = read_number(root_fd, path, 0);
                 CpuSet shared;
 
                 if (level == 0)
@@ -244,7 +246,8 @@ static int read_core(int root_fd, const Topology *t, unsigned cpu, const CpuSet 
         Core core = { .node = node_of_cpu(t, cpu), .isolated = cpu_set_has(isolated, cpu) };
         int r;
 
-        r = read_set_if_exists(root_fd, PATH_TEXT(CPU_DIR "/cpu%u/topology/thread_siblings_list", cpu), &core.cpus);
+        r = read_set_if_exists(root_fd, PATH_TEXT(CPU_DIR "/cpu%u/topology/thread_siblings_list", cpu),
+                               &core.cpus);
         if (r < 0)
                 return r;
 
@@ -318,13 +321,14 @@ static void read_cpuinfo(int root_fd, Topology *t) {
         if (read_file_at(root_fd, "proc/cpuinfo", 16 * MIB, &cpuinfo) < 0)
                 return;
 
-        t->is_amd = strstr(cpuinfo, "\nvendor_id\t: AuthenticAMD") || strstr(cpuinfo, "\nvendor_id\t: HygonGenuine");
+        t->is_amd = strstr(cpuinfo, "\nvendor_id\t: AuthenticAMD") ||
+                    strstr(cpuinfo, "\nvendor_id\t: HygonGenuine");
         line = strstr(cpuinfo, "\naddress sizes\t: ");
         if (line)
                 t->physical_bits = (unsigned) strtoul(line + strlen("\naddress sizes\t: "), NULL, 10);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- */
+/* ------------------------------------------------------------------------------------------------------ */
 
 int topology_read(int root_fd, Topology **ret) {
         _cleanup_(topology_freep) Topology *t = calloc(1, sizeof(Topology));

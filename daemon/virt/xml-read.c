@@ -184,12 +184,14 @@ static int read_tuning(XmlReader *r, VmSpec *spec) {
                 k = xml_uint(r, NULL, "/domain/memoryBacking/hugepages/page[@unit = 'KiB'][1]/@size",
                              UINT64_MAX / KIB, &page);
         if (k >= 0)
-                k = xml_uint(r, NULL, "/domain/devices/controller[@model = 'pcie-root']/pcihole64[@unit = 'KiB']",
+                k = xml_uint(r, NULL,
+                             "/domain/devices/controller[@model = 'pcie-root']/pcihole64[@unit = 'KiB']",
                              UINT64_MAX / KIB, &window);
         if (k < 0)
                 return k;
 
-        spec->tells_threads = xml_exists(r, NULL, "/domain/cpu/feature[@name = 'topoext' and @policy = 'require']");
+        spec->tells_threads = xml_exists(
+                r, NULL, "/domain/cpu/feature[@name = 'topoext' and @policy = 'require']");
         spec->page_size = page * KIB;
         spec->window = window * KIB;
         return 0;

@@ -619,7 +619,7 @@ int vm_spec_place_devices(VmSpec *spec) {
 
 /* What was counted out for the guest's processors comes to as many as it has. */
 static bool tuning_is_consistent(const VmSpec *spec) {
-        unsigned long long product = (unsigned long long) spec->sockets * spec->dies * spec->cores * spec->threads;
+        unsigned long long product = 1ULL * spec->sockets * spec->dies * spec->cores * spec->threads;
         unsigned in_cells = 0;
 
         for (size_t i = 0; i < spec->n_cells; i++) {

@@ -566,9 +566,11 @@ static void spoil_uuid(VmSpec *spec) { spec->uuid[0] = 'x'; }
 static void spoil_memory(VmSpec *spec) { spec->memory = 0; }
 static void spoil_cpus(VmSpec *spec) { spec->cpus = 0; }
 static void spoil_type(VmSpec *spec) { set(&spec->domain_type, ""); }
-static void spoil_shape(VmSpec *spec) { spec->sockets = 3, spec->dies = spec->cores = spec->threads = 1; }
+static void spoil_shape(VmSpec *spec) { shape(spec, 3, 1, 1, 1), spec->cpus = 2; }
 static void spoil_pins(VmSpec *spec) { assert_int_equal(strv_push(&spec->cpu_pins, "1"), 0); }
-static void spoil_cells(VmSpec *spec) { assert_int_equal(vm_spec_add_cell(spec, &(VmCell) { .cpus = 9, .memory = GIB }), 0); }
+static void spoil_cells(VmSpec *spec) {
+        assert_int_equal(vm_spec_add_cell(spec, &(VmCell) { .cpus = 9, .memory = GIB }), 0);
+}
 static void spoil_format(VmSpec *spec) { set(&spec->disk_format, NULL); }
 static void spoil_path(VmSpec *spec) { set(&spec->disk_path, "/a\x01"); }
 static void spoil_utf8(VmSpec *spec) { set(&spec->disk_path, "/a\xff"); }
