@@ -918,8 +918,8 @@ static void test_one_device(_unused_ void **state) {
         assert_golden("one-device", xml);
 }
 
-static void test_copy(_unused_ void **state) {
-        _cleanup_(vm_spec_freep) VmSpec *spec = new_spec(bios_gpu_nvme), *copy = NULL;
+static void assert_copies(Configure configure) {
+        _cleanup_(vm_spec_freep) VmSpec *spec = new_spec(configure), *copy = NULL;
         _cleanup_free_ char *before = to_xml(spec), *after = NULL;
 
         assert_int_equal(vm_spec_copy(spec, &copy), 0);
@@ -927,6 +927,11 @@ static void test_copy(_unused_ void **state) {
         spec = vm_spec_free(spec);
         after = to_xml(copy);
         assert_string_equal(before, after);
+}
+
+static void test_copy(_unused_ void **state) {
+        for (size_t i = 0; i < ELEMENTSOF(configurations); i++)
+                assert_copies(configurations[i].configure);
 }
 
 int main(void) {
