@@ -33,7 +33,8 @@ __vmkitctl_values() {
         --firmware) echo uefi bios ;;
         --hugepages) echo none auto 2M 1G ;;
         --guest-os) echo linux windows other ;;
-        --pin | --numa) echo none auto ;;
+        --pin) echo none auto ;;
+        --numa) echo none auto; find /sys/devices/system/node -name 'node[0-9]*' -printf '%f\n' | sed 's/node//' ;;
         --network) echo none user default ;;
         *) return 1 ;;
         esac

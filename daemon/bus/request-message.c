@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <fcntl.h>
 #include <stddef.h>
 
 #include "options.h"
@@ -18,11 +19,34 @@ static int read_cloud_init(sd_bus_message *m, void *target, Error *error) {
         return options_read(m, specs, ELEMENTSOF(specs), &request->cloud_init, error);
 }
 
-static int read_rom(sd_bus_message *m, void *target, Error *error) {
-        VmRequest *request = target;
+/* The message keeps its own descriptor; ours outlives it. */
+static int read_rom_entry(sd_bus_message *m, VmRequest *request, Error *error) {
+        const char *address;
+        int fd, r;
 
-        request->has_rom = true;
-        return sd_bus_message_skip(m, "a{sh}");
+        r = sd_bus_message_read(m, "sh", &address, &fd);
+        if (r < 0)
+                return r;
+
+        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        return copy < 0 ? -errno : vm_request_add_rom(request, address, copy, error);
+}
+
+static int read_rom(sd_bus_message *m, void *target, Error *error) {
+        int r;
+
+        r = sd_bus_message_enter_container(m, 'a', "{sh}");
+        if (r < 0)
+                return r;
+
+        while ((r = sd_bus_message_enter_container(m, 'e', "sh")) > 0) {
+                r = read_rom_entry(m, target, error);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+                if (r < 0)
+                        return r;
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
 #define FIELD(key, type, field) { key, type, offsetof(VmRequest, field) }

@@ -8,6 +8,7 @@
 #include "job-record.h"
 #include "manager.h"
 #include "observer.h"
+#include "pages.h"
 #include "quiet.h"
 #include "reservations.h"
 #include "stop-all.h"
@@ -91,6 +92,8 @@ int manager_new(sd_event *event, const Config *config, Manager **ret) {
                 r = open_state(m);
         if (r >= 0)
                 r = worker_pool_new(event, WORKERS_MAX, &m->workers);
+        if (r >= 0)
+                r = pages_new(m, &m->pages);
         if (r < 0)
                 return r;
 
@@ -133,6 +136,7 @@ Manager *manager_free(Manager *m) {
         m->virt = virt_free(m->virt);
         m->workers = worker_pool_free(m->workers);
         free_jobs(m);
+        m->pages = pages_free(m->pages);
         transfer_free_inspections(m);
         sd_event_source_disable_unref(m->patience_source);
         while (m->n_vms > 0)

@@ -16,6 +16,7 @@
 
 typedef struct Observer Observer;
 typedef struct Inspection Inspection;
+typedef struct Pages Pages;
 typedef struct Transfer Transfer;
 
 struct Manager {
@@ -34,6 +35,7 @@ struct Manager {
         bool host_is_real; /* root_fd is "/": udev's events are about it */
 
         DeviceTable devices;
+        Pages *pages;      /* huge pages that were made for VMs */
         Reservations reservations;
         unsigned n_reservations_taken; /* jobs of reservations_take() under way */
 

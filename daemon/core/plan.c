@@ -7,30 +7,16 @@
 #include "base/io.h"
 #include "identity.h"
 #include "manager.h"
-#include "plan.h"
+#include "plan-tuning.h"
 #include "quota.h"
-
-static const char *const severity_names[_SEVERITY_MAX] = {
-        [SEVERITY_FAIL] = "fail",
-        [SEVERITY_WARN] = "warn",
-        [SEVERITY_INFO] = "info",
-};
-
-const char *severity_to_string(Severity severity) {
-        return severity_names[severity];
-}
 
 Plan *plan_free(Plan *plan) {
         if (!plan)
                 return NULL;
 
-        for (size_t i = 0; i < plan->n_findings; i++) {
-                free(plan->findings[i].detail);
-                free(plan->findings[i].remedy);
-        }
+        findings_clear(&plan->findings);
         for (size_t i = 0; i < plan->n_devices; i++)
                 device_list_clear(&plan->devices[i].unit);
-        free(plan->findings);
         free(plan->devices);
         vm_spec_free(plan->spec);
         free(plan);
@@ -38,15 +24,12 @@ Plan *plan_free(Plan *plan) {
 }
 
 bool plan_is_ready(const Plan *plan) {
-        for (size_t i = 0; i < plan->n_findings; i++)
-                if (plan->findings[i].severity == SEVERITY_FAIL)
-                        return false;
-        return true;
+        return !findings_fail(&plan->findings);
 }
 
 int plan_refuse(const Plan *plan, Error *error) {
-        for (size_t i = 0; i < plan->n_findings; i++) {
-                const Finding *finding = &plan->findings[i];
+        for (size_t i = 0; i < plan->findings.n; i++) {
+                const Finding *finding = &plan->findings.items[i];
 
                 if (finding->severity != SEVERITY_FAIL)
                         continue;
@@ -62,32 +45,13 @@ int plan_refuse(const Plan *plan, Error *error) {
 /* remedy NULL: that of the error code. */
 _printf_(6, 7) static int add_finding(Plan *plan, Severity severity, ErrorCode error, const char *code,
                                       const char *remedy, const char *format, ...) {
-        Finding *grown = reallocarray(plan->findings, plan->n_findings + 1, sizeof(Finding));
         va_list ap;
-
-        if (!grown)
-                return -ENOMEM;
-        plan->findings = grown;
-
-        Finding *finding = &grown[plan->n_findings];
-        *finding = (Finding) { .code = code, .severity = severity, .error = error };
+        int r;
 
         va_start(ap, format);
-        if (vasprintf(&finding->detail, format, ap) < 0)
-                finding->detail = NULL;
+        r = findings_addv(&plan->findings, severity, error, code, remedy, format, ap);
         va_end(ap);
-
-        if (!remedy)
-                remedy = severity == SEVERITY_INFO ? "" : error_code_remedy(error);
-        finding->remedy = strdup(remedy ? remedy : "");
-        if (!finding->detail || !finding->remedy) {
-                free(finding->detail);
-                free(finding->remedy);
-                return -ENOMEM;
-        }
-
-        plan->n_findings++;
-        return 0;
+        return r;
 }
 
 /* --- the VM itself ---------------------------------------------------------------------------------------- */
@@ -538,6 +502,8 @@ static int judge_memory(Manager *m, Plan *plan) {
         uint64_t available;
         bool pinned = plan->n_devices > 0;
 
+        if (plan->spec->page_size > 0)
+                return 0; /* counted in pages, with the placement */
         if (read_available_memory(m->root_fd, &available) < 0 || plan->spec->memory <= available)
                 return 0;
 
@@ -617,6 +583,8 @@ static int judge_all(Manager *m, Plan *plan, const VmRequest *request) {
                 r = judge_iommu(m, plan, request);
         if (r >= 0)
                 r = plan_devices(m, plan, request);
+        if (r >= 0)
+                r = plan_tuning(m, plan, request);
         if (r >= 0)
                 r = judge_libvirt(m, plan, request);
         if (r >= 0)

@@ -3,26 +3,10 @@
 
 /* What creating a VM would do, and every reason it would not. PlanVM shows it, CreateVM carries it out. */
 
+#include "finding.h"
 #include "request.h"
 #include "select.h"
 #include "vm.h"
-
-typedef enum Severity {
-        SEVERITY_FAIL,
-        SEVERITY_WARN,
-        SEVERITY_INFO,
-        _SEVERITY_MAX,
-} Severity;
-
-const char *severity_to_string(Severity severity);
-
-typedef struct Finding {
-        const char *code;   /* "no-candidate", a reason code, … */
-        Severity severity;
-        ErrorCode error;    /* how CreateVM fails because of it */
-        char *detail;
-        char *remedy;
-} Finding;
 
 /* A device that was asked for, and all that moves with it. */
 typedef struct PlanDevice {
@@ -34,8 +18,7 @@ typedef struct PlanDevice {
 
 typedef struct Plan {
         VmSpec *spec;       /* complete but for the paths of its files */
-        Finding *findings;
-        size_t n_findings;
+        Findings findings;
         PlanDevice *devices;
         size_t n_devices;
         uint64_t image_size; /* of a stored image: virtual; 0: not known before the copy */

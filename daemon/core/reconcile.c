@@ -13,6 +13,7 @@
 #include "job-record.h"
 #include "manager.h"
 #include "observer.h"
+#include "pages.h"
 #include "quiet.h"
 #include "reservations.h"
 #include "transfer.h"
@@ -385,10 +386,13 @@ static void release_held(Vm *vm) {
 
 void vm_forget(Vm *vm) {
         Manager *m = vm->manager;
+        char uuid[UUID_TEXT_MAX];
 
+        strcpy(uuid, vm->spec->uuid);
         release_held(vm);
         observer_vm_removed(vm);
         vm_free(vm);
+        pages_vm_stopped(m, uuid);
         quiet_update(m);
 }
 
@@ -439,6 +443,7 @@ static void on_connected(DomainInfo *domains, size_t n, void *userdata) {
         m->reconciled = true;
         quiet_update(m);
         reconcile_claims(m);
+        pages_reconcile(m);
         remove_unfinished_vms(m);
         job_records_settle(m);
         reservations_take(m, autostart);

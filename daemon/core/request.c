@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "host/reason.h"
+#include "placement.h"
 #include "request.h"
 
 #define MEMORY_MIN (64 * MIB)
@@ -63,8 +64,37 @@ VmRequest *vm_request_free(VmRequest *request) {
         free(request->hugepages);
         free(request->numa);
         free(request->guest_os);
+        for (size_t i = 0; i < request->n_roms; i++)
+                close_fd(request->roms[i].fd);
+        free(request->roms);
         free(request);
         return NULL;
+}
+
+int vm_request_add_rom(VmRequest *request, const char *address, int fd, Error *error) {
+        _cleanup_close_ int owned = fd;
+        PciAddress parsed;
+        VmRom *grown;
+        int r;
+
+        if (pci_address_parse(address, &parsed) < 0)
+                return error_set(error, ERROR_INVALID_ADDRESS, "rom: '%.40s' is not a PCI address", address);
+        for (size_t i = 0; i < request->n_roms; i++)
+                if (pci_address_equal(&request->roms[i].address, &parsed))
+                        return error_set(error, ERROR_INVALID_OPTION, "rom names %s twice", address);
+        if (request->n_roms >= DEVICES_MAX)
+                return error_set(error, ERROR_INVALID_OPTION, "rom names more than %d devices", DEVICES_MAX);
+
+        r = image_descriptor_check(fd, "rom", error);
+        if (r < 0)
+                return r;
+
+        grown = reallocarray(request->roms, request->n_roms + 1, sizeof(VmRom));
+        if (!grown)
+                return -ENOMEM;
+        request->roms = grown;
+        request->roms[request->n_roms++] = (VmRom) { .address = parsed, .fd = TAKE_FD(owned) };
+        return 0;
 }
 
 static int check_range(const char *option, uint64_t value, uint64_t min, uint64_t max, Error *error) {
@@ -199,31 +229,19 @@ static int check_network(const VmRequest *request, Error *error) {
                          request->network);
 }
 
-/* What this version cannot do is refused by name, never left out in silence. */
-static int check_supported(const VmRequest *request, Error *error) {
-        const struct {
-                const char *option;
-                bool used;
-        } options[] = {
-                { "pin", !streq(request->pin, "none") },
-                { "hugepages", !streq(request->hugepages, "none") },
-                { "numa", !streq(request->numa, "none") },
-                { "rom", request->has_rom },
-                { "cdrom", request->cdrom >= 0 },
-        };
+static int check_tuning(const VmRequest *request, Error *error) {
+        int r;
 
-        for (size_t i = 0; i < ELEMENTSOF(options); i++)
-                if (options[i].used)
-                        return error_set(error, ERROR_NOT_SUPPORTED,
-                                         "The option %s is not available in this version of vmkit",
-                                         options[i].option);
-        return 0;
+        r = pin_check(request->pin, error);
+        if (r >= 0)
+                r = check_choice("hugepages", request->hugepages, "none auto 2M 1G", error);
+        return r < 0 ? r : numa_check(request->numa, error);
 }
 
 int vm_request_check(const VmRequest *request, Error *error) {
         int (*const checks[])(const VmRequest *, Error *) = {
                 check_numbers, check_choices, check_devices,   check_allow,
-                check_images,  check_network, check_supported,
+                check_images,  check_network, check_tuning,
         };
 
         if (!name_is_valid(request->name))

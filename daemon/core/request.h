@@ -7,6 +7,12 @@
 #include "image/image.h"
 
 
+/* The file of a VBIOS for a device. */
+typedef struct VmRom {
+        PciAddress address;
+        int fd;
+} VmRom;
+
 typedef struct VmRequest {
         char *name;
         uid_t caller;
@@ -30,7 +36,8 @@ typedef struct VmRequest {
         unsigned io_threads;
         char *guest_os;
         bool hide_hypervisor;
-        bool has_rom;
+        VmRom *roms;
+        size_t n_roms;
         bool autostart, start;
 } VmRequest;
 
@@ -38,6 +45,9 @@ typedef struct VmRequest {
 VmRequest *vm_request_new(void);
 VmRequest *vm_request_free(VmRequest *request);
 DEFINE_CLEANUP(VmRequest *, vm_request_free);
+
+/* Takes the descriptor, also on failure. InvalidAddress, InvalidOption. */
+int vm_request_add_rom(VmRequest *request, const char *address, int fd, Error *error);
 
 /* Only codes that can be overridden. InvalidOption. */
 int allow_check(char *const *allow, Error *error);

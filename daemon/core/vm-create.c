@@ -14,11 +14,13 @@
 
 /* The largest disk a guest may see; an image that claims more is not a disk. */
 #define VIRTUAL_SIZE_MAX (64 * TIB)
+#define ROM_SIZE_MAX (16 * MIB)
 
 typedef struct CreateData {
         VmRequest *request;
         char *directory;   /* absolute */
         ImageTask *task;   /* under way */
+        size_t rom;        /* of the request's, the one that is copied */
 } CreateData;
 
 static CreateData *create_data_free(CreateData *data) {
@@ -156,6 +158,101 @@ static void cancel_image_task(Job *job) {
                 image_task_cancel(data_of(job)->task);
 }
 
+/* --- what is only read ----------------------------------------------------------------------------------- */
+
+static void on_cdrom_done(const ImageInfo *info, const Error *error, void *userdata) {
+        Job *job = userdata;
+        int r = info ? 0 : -error_code_errno(error->code);
+
+        data_of(job)->task = NULL;
+        if (r >= 0 && asprintf(&job->vm->spec->cdrom_path, "%s/cdrom.iso", data_of(job)->directory) < 0) {
+                job->vm->spec->cdrom_path = NULL;
+                r = -ENOMEM;
+        }
+        job_step_done(job, r, error);
+}
+
+static const ImageHandler cdrom_handler = { .progress = on_image_progress, .done = on_cdrom_done };
+
+static int run_cdrom(Job *job, Error *error) {
+        CreateData *data = data_of(job);
+        int r;
+
+        if (data->request->cdrom < 0)
+                return STEP_DONE;
+
+        r = image_copy_readonly(job->manager->event, job->manager->image_helper, IMAGE_CDROM,
+                                data->request->cdrom, data->directory, "cdrom", VIRTUAL_SIZE_MAX, &cdrom_handler,
+                                job, &data->task);
+        return r < 0 ? error_set_errno(error, r, "Could not start the copy of the CD-ROM") : STEP_ASYNC;
+}
+
+static int copy_next_rom(Job *job, Error *error);
+
+static VmDevice *device_of_rom(Job *job) {
+        CreateData *data = data_of(job);
+        VmSpec *spec = job->vm->spec;
+
+        for (size_t i = 0; i < spec->n_devices; i++)
+                if (pci_address_equal(&spec->devices[i].address, &data->request->roms[data->rom].address))
+                        return &spec->devices[i];
+        return NULL;
+}
+
+/* "rom-0000_01_00_0" */
+static void name_of_rom(const VmDevice *device, char *buffer, size_t size) {
+        snprintf(buffer, size, "rom-%s", PCI_ADDRESS_TEXT(&device->address));
+        for (char *p = buffer; *p; p++)
+                if (*p == ':' || *p == '.')
+                        *p = '_';
+}
+
+/* libvirt hands a disk to QEMU's user, but not a ROM: that has to be open to all. It is no secret. */
+static int take_rom(Job *job) {
+        VmDevice *device = device_of_rom(job);
+        char name[64];
+
+        name_of_rom(device, name, sizeof(name));
+        if (asprintf(&device->rom_path, "%s/%s.rom", data_of(job)->directory, name) < 0) {
+                device->rom_path = NULL;
+                return -ENOMEM;
+        }
+        return chmod(device->rom_path, 0444) < 0 ? -errno : 0;
+}
+
+static void on_rom_done(const ImageInfo *info, const Error *error, void *userdata) {
+        _cleanup_error_ Error own = ERROR_INIT;
+        Job *job = userdata;
+        int r = info ? 0 : -error_code_errno(error->code);
+
+        error_copy(&own, error);
+        data_of(job)->task = NULL;
+        if (r >= 0)
+                r = take_rom(job);
+        data_of(job)->rom++;
+        if (r >= 0)
+                r = copy_next_rom(job, &own);
+        if (r != STEP_ASYNC)
+                job_step_done(job, MIN(r, 0), &own);
+}
+
+static const ImageHandler rom_handler = { .done = on_rom_done };
+
+static int copy_next_rom(Job *job, Error *error) {
+        CreateData *data = data_of(job);
+        char name[64];
+        int r;
+
+        if (data->rom >= data->request->n_roms)
+                return STEP_DONE;
+
+        name_of_rom(device_of_rom(job), name, sizeof(name));
+        r = image_copy_readonly(job->manager->event, job->manager->image_helper, IMAGE_ROM,
+                                data->request->roms[data->rom].fd, data->directory, name, ROM_SIZE_MAX,
+                                &rom_handler, job, &data->task);
+        return r < 0 ? error_set_errno(error, r, "Could not start the copy of the ROM") : STEP_ASYNC;
+}
+
 /* --- seed ------------------------------------------------------------------------------------------------- */
 
 static void on_seed_done(const ImageInfo *info, const Error *error, void *userdata) {
@@ -238,6 +335,8 @@ static int undo_define(Job *job, Error *error) {
 static const JobStep create_steps[] = {
         { .phase = "preparing", .run = run_directory, .undo = undo_directory },
         { .phase = "copying the image", .run = run_disk, .cancel = cancel_image_task },
+        { .phase = "copying the CD-ROM", .run = run_cdrom, .cancel = cancel_image_task },
+        { .phase = "copying the ROMs", .run = copy_next_rom, .cancel = cancel_image_task },
         { .phase = "writing the cloud-init seed", .run = run_seed, .cancel = cancel_image_task },
         { .phase = "defining the domain", .run = run_define, .undo = undo_define },
 };

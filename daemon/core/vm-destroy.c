@@ -11,6 +11,7 @@
 #include "image/image.h"
 #include "manager.h"
 #include "observer.h"
+#include "pages.h"
 #include "vm-stop.h"
 
 static const char *disk_suffix(const VmSpec *spec) {
@@ -108,7 +109,8 @@ static void destroy_ended(Job *job) {
 
 static int add_destroy_steps(Job *job) {
         const JobStep *const steps[] = {
-                &vm_stop_step, &vm_return_all_step, &keep_disk_step, &undefine_step, &remove_step,
+                &vm_stop_step,   &vm_return_all_step, &vm_give_back_pages_step,
+                &keep_disk_step, &undefine_step,      &remove_step,
         };
 
         for (size_t i = 0; i < ELEMENTSOF(steps); i++) {

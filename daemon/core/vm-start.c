@@ -7,6 +7,7 @@
 #include "identity.h"
 #include "manager.h"
 #include "observer.h"
+#include "pages.h"
 #include "stop-all.h"
 #include "transfer.h"
 #include "vm.h"
@@ -419,6 +420,8 @@ static int undo_launch(Job *job, Error *error) {
 const JobStep vm_start_steps[] = {
         { .phase = "looking for the devices", .run = run_find, .undo = undo_find },
         { .phase = "checking the devices", .run = run_lease, .undo = undo_lease },
+        { .phase = "setting memory aside", .run = pages_run_take, .undo = pages_run_give_back,
+          .cancel = pages_cancel_take },
         { .phase = "binding the devices", .run = run_bind, .undo = undo_bind },
         { .phase = "starting QEMU", .run = run_launch, .undo = undo_launch },
 };

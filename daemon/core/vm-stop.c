@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "manager.h"
 #include "observer.h"
+#include "pages.h"
 #include "vm-stop.h"
 
 /* A guest that boots does not hear the first request. */
@@ -204,6 +205,8 @@ int vm_stop(Vm *vm, uid_t caller, const StopOptions *options, Job **ret, Error *
         if (r >= 0)
                 r = job_add_steps(job, &vm_return_step, 1);
         if (r >= 0)
+                r = job_add_steps(job, &vm_give_back_pages_step, 1);
+        if (r >= 0)
                 r = job_begin(job);
         if (r < 0)
                 return r;
@@ -263,6 +266,8 @@ void vm_state_changed(Vm *vm, DomainState state) {
                 vm_lease_claimed(vm);
         /* Before anyone is told: it is not stopped while its devices are on their way back. */
         vm_return_devices(vm);
+        if (vm->state == DOMAIN_STOPPED)
+                pages_vm_stopped(vm->manager, vm->spec->uuid);
         observer_vm_changed(vm);
         vm_stop_state_changed(vm);
 }
@@ -278,6 +283,7 @@ void vm_job_ended(Vm *vm, const Job *job) {
         vm->wanted = vm_spec_free(vm->wanted);
         if (!vm->gone && !tried)
                 vm_return_devices(vm);
+        pages_job_ended(vm->manager, vm->spec->uuid);
         if (!vm->gone && vm->spec_is_old)
                 virt_look_again(vm->manager->virt, vm->spec->uuid);
         else if (!vm->gone && !returned)

@@ -40,6 +40,10 @@ VmSpec *vm_spec_free(VmSpec *spec) {
         free(spec->hugepages);
         free(spec->numa);
         free(spec->guest_os);
+        strv_free(spec->cpu_pins);
+        free(spec->emulator_pins);
+        free(spec->nodes);
+        free(spec->cells);
         free(spec->domain_type);
         free(spec);
         return NULL;
@@ -87,12 +91,21 @@ int vm_spec_copy(const VmSpec *from, VmSpec **ret) {
         *copy = *from;
         copy->devices = NULL;
         copy->n_devices = 0;
+        copy->cpu_pins = NULL;
+        copy->cells = NULL;
+        copy->n_cells = 0;
         char **const texts[] = {
                 &copy->name,     &copy->disk_path, &copy->disk_format, &copy->seed_path, &copy->cdrom_path,
                 &copy->image,    &copy->on_stop,   &copy->graphics,    &copy->firmware,  &copy->network,
                 &copy->pin,      &copy->hugepages, &copy->numa,        &copy->guest_os,  &copy->domain_type,
+                &copy->nodes,    &copy->emulator_pins,
         };
         r = own_texts(texts, ELEMENTSOF(texts));
+
+        if (r >= 0)
+                r = strv_copy(from->cpu_pins, &copy->cpu_pins);
+        for (size_t i = 0; r >= 0 && i < from->n_cells; i++)
+                r = vm_spec_add_cell(copy, &from->cells[i]);
 
         for (size_t i = 0; r >= 0 && i < from->n_devices; i++) {
                 VmDevice *d = vm_spec_add_device(copy);
@@ -146,4 +159,14 @@ VmDevice *vm_spec_add_device(VmSpec *spec) {
         spec->devices = devices;
         devices[spec->n_devices] = (VmDevice) {};
         return &devices[spec->n_devices++];
+}
+
+int vm_spec_add_cell(VmSpec *spec, const VmCell *cell) {
+        VmCell *cells = reallocarray(spec->cells, spec->n_cells + 1, sizeof(*cells));
+
+        if (!cells)
+                return -ENOMEM;
+        spec->cells = cells;
+        cells[spec->n_cells++] = *cell;
+        return 0;
 }

@@ -26,6 +26,13 @@ typedef struct VmDevice {
         unsigned guest_port;    /* the guest's root port that its slot has; 0: the next free one */
 } VmDevice;
 
+/* A NUMA node that the guest sees, and the host's node that its memory comes from. */
+typedef struct VmCell {
+        unsigned cpus;          /* so many of the guest's, in their order */
+        uint64_t memory;        /* bytes; a multiple of 1 KiB */
+        unsigned node;
+} VmCell;
+
 typedef struct VmSpec {
         char *name;
         char uuid[UUID_TEXT_MAX];
@@ -56,6 +63,17 @@ typedef struct VmSpec {
         bool hide_hypervisor;
         bool autostart;         /* by vmkitd, never by libvirt */
 
+        /* What became of pin, hugepages and numa. */
+        unsigned sockets, dies, cores, threads; /* 0: one socket with as many cores as CPUs */
+        bool tells_threads;     /* by the CPU feature topoext, which AMD's processors need for it */
+        char **cpu_pins;        /* the host's CPUs for each of the guest's, as a list; NULL: any */
+        char *emulator_pins;    /* those for QEMU's other threads; NULL: any */
+        char *nodes;            /* the host's nodes that memory comes from, as a list; NULL: any */
+        VmCell *cells;          /* the guest's nodes; none: it sees no NUMA */
+        size_t n_cells;
+        uint64_t page_size;     /* bytes of a huge page; 0: the usual pages */
+        uint64_t window;        /* bytes of address space for the memory of PCI devices; 0: the machine's default */
+
         char *domain_type;      /* "kvm" or "qemu" */
 } VmSpec;
 
@@ -77,6 +95,8 @@ VmDevice *vm_spec_find_device(const VmSpec *spec, const PciAddress *address);
 
 /* Fills in each device's guest_port as vm_spec_to_xml() chooses it, so that it stays when others go. */
 int vm_spec_place_devices(VmSpec *spec);
+/* Appends a cell; -ENOMEM. */
+int vm_spec_add_cell(VmSpec *spec, const VmCell *cell);
 
 /* Built with libxml2's writer; every string is escaped by it. */
 int vm_spec_to_xml(const VmSpec *spec, char **ret);

@@ -5,6 +5,8 @@
 
 #include <limits.h>
 
+#include "base/cpu-set.h"
+#include "base/strv.h"
 #include "metadata.h"
 #include "vmspec.h"
 #include "xml-write.h"
@@ -68,6 +70,130 @@ static int read_size(XmlReader *r, VmSpec *spec) {
         if (k < 0)
                 return k;
         spec->io_threads = (unsigned) number;
+        return 0;
+}
+
+static int read_unsigned(XmlReader *r, xmlNodePtr node, const char *path, unsigned *ret) {
+        uint64_t number = 0;
+        int k;
+
+        k = xml_uint(r, node, path, UINT_MAX, &number);
+        if (k >= 0)
+                *ret = (unsigned) number;
+        return k;
+}
+
+/* Left out where it says no more than the number of CPUs, or does not fit it: libvirt decides then. */
+static int read_topology(XmlReader *r, VmSpec *spec) {
+        unsigned sockets = 0, dies = 1, cores = 0, threads = 0;
+        int k;
+
+        k = read_unsigned(r, NULL, "/domain/cpu/topology/@sockets", &sockets);
+        if (k >= 0)
+                k = read_unsigned(r, NULL, "/domain/cpu/topology/@cores", &cores);
+        if (k >= 0)
+                k = read_unsigned(r, NULL, "/domain/cpu/topology/@threads", &threads);
+        if (k >= 0 && xml_exists(r, NULL, "/domain/cpu/topology/@dies"))
+                k = read_unsigned(r, NULL, "/domain/cpu/topology/@dies", &dies);
+        if (k < 0)
+                return k;
+
+        if ((unsigned long long) sockets * dies * cores * threads == spec->cpus && cores != spec->cpus) {
+                spec->sockets = sockets;
+                spec->dies = dies;
+                spec->cores = cores;
+                spec->threads = threads;
+        }
+        return 0;
+}
+
+/* All or none: a list with holes would be written back as something else. */
+static int read_cpu_pins(XmlReader *r, VmSpec *spec) {
+        _cleanup_strv_ char **pins = NULL;
+
+        for (unsigned i = 0; i < spec->cpus; i++) {
+                _cleanup_free_ char *path = NULL, *cpus = NULL;
+                int k;
+
+                if (asprintf(&path, "/domain/cputune/vcpupin[@vcpu = '%u']/@cpuset", i) < 0) {
+                        path = NULL;
+                        return -ENOMEM;
+                }
+                k = xml_string(r, NULL, path, &cpus);
+                if (k < 0)
+                        return k;
+                if (!cpus)
+                        return 0;
+                k = strv_consume(&pins, TAKE_PTR(cpus));
+                if (k < 0)
+                        return k;
+        }
+        spec->cpu_pins = TAKE_PTR(pins);
+        return 0;
+}
+
+/* A guest has as many cells as memnodes; the CPUs of a cell are one range, in order, as we write them. */
+static int read_cell(XmlReader *r, xmlNodePtr node, unsigned index, VmSpec *spec) {
+        _cleanup_free_ char *path = NULL, *cpus = NULL;
+        VmCell cell = {};
+        uint64_t kib = 0;
+        CpuSet set;
+        int k;
+
+        if (asprintf(&path, "/domain/numatune/memnode[@cellid = '%u']/@nodeset", index) < 0) {
+                path = NULL;
+                return -ENOMEM;
+        }
+        k = read_unsigned(r, NULL, path, &cell.node);
+        if (k >= 0)
+                k = xml_uint(r, node, "@memory", UINT64_MAX / KIB, &kib);
+        if (k >= 0)
+                k = xml_string(r, node, "@cpus", &cpus);
+        if (k < 0)
+                return k;
+
+        cell.memory = kib * KIB;
+        cell.cpus = cpus && cpu_set_parse(cpus, &set) >= 0 ? cpu_set_count(&set) : 0;
+        return vm_spec_add_cell(spec, &cell);
+}
+
+static int read_cells(XmlReader *r, VmSpec *spec) {
+        xmlXPathObjectPtr nodes = xml_nodes(r, NULL, "/domain/cpu/numa/cell");
+        int k = nodes ? 0 : -ENOMEM;
+
+        for (int i = 0; k >= 0 && nodes->nodesetval && i < nodes->nodesetval->nodeNr; i++)
+                k = read_cell(r, nodes->nodesetval->nodeTab[i], (unsigned) i, spec);
+        xmlXPathFreeObject(nodes);
+        return k;
+}
+
+static int read_tuning(XmlReader *r, VmSpec *spec) {
+        uint64_t page = 0, window = 0;
+        int k;
+
+        k = read_topology(r, spec);
+        if (k >= 0)
+                k = read_cpu_pins(r, spec);
+        if (k >= 0)
+                k = read_or(r, NULL, "/domain/cputune/emulatorpin/@cpuset", NULL, &spec->emulator_pins);
+        if (k >= 0)
+                k = read_or(r, NULL, "/domain/numatune/memory/@nodeset", NULL, &spec->nodes);
+        if (k >= 0)
+                k = read_cells(r, spec);
+        if (k >= 0)
+                k = xml_uint(r, NULL, "/domain/memoryBacking/hugepages/page[@unit = 'KiB'][1]/@size",
+                             UINT64_MAX / KIB, &page);
+        if (k >= 0)
+                k = xml_uint(r, NULL,
+                             "/domain/devices/controller[@model = 'pcie-root']/pcihole64[@unit = 'KiB']",
+                             UINT64_MAX / KIB, &window);
+        if (k < 0)
+                return k;
+
+        spec->tells_threads = xml_exists(
+                r, NULL, "/domain/cpu/feature[@name = 'topoext' and @policy = 'require']");
+        spec->page_size = page * KIB;
+        spec->window = window * KIB;
         return 0;
 }
 
@@ -171,8 +297,8 @@ typedef int (*ReadPart)(XmlReader *r, VmSpec *spec);
 
 int vm_spec_from_xml(const char *xml, VmSpec **ret) {
         static const ReadPart parts[] = {
-                metadata_read, read_identity, read_size,    read_firmware,
-                read_disks,    read_network,  read_hostdevs,
+                metadata_read, read_identity, read_size,     read_tuning,
+                read_firmware, read_disks,    read_network,  read_hostdevs,
         };
         _cleanup_xml_reader_ XmlReader r = {};
         _cleanup_(vm_spec_freep) VmSpec *spec = NULL;

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <limits.h>
 
+#include "base/strv.h"
 #include "metadata.h"
 #include "vmspec.h"
 #include "xml-write.h"
@@ -23,6 +24,10 @@ enum {
         PORT_LAST_OWN = PORT_BALLOON,
 };
 static_assert(PORT_LAST_OWN + 1 == PORT_FIRST_PASSED, "passed devices come behind the machine's own");
+
+/* More cost memory and interrupts and bring no more speed. */
+#define DISK_QUEUES_MAX 16
+#define NETWORK_QUEUES_MAX 8
 
 void layout_done(Layout *l) {
         free(l->places);
@@ -148,29 +153,76 @@ static void write_identity(XmlWriter *w, const VmSpec *spec) {
         xml_close(w);
 }
 
-static void write_hugepages(XmlWriter *w, const VmSpec *spec) {
-        bool giant = streq_ptr(spec->hugepages, "1G");
+static void write_kib(XmlWriter *w, const char *element, uint64_t bytes) {
+        xml_open(w, element);
+        xml_attribute(w, "unit", "KiB");
+        if (w->r == 0)
+                (void) xmlTextWriterWriteFormatString(w->writer, "%llu",
+                                                      (unsigned long long) ((bytes + KIB - 1) / KIB));
+        xml_close(w);
+}
 
-        if (!giant && !streq_ptr(spec->hugepages, "2M"))
+static void write_hugepages(XmlWriter *w, const VmSpec *spec) {
+        if (spec->page_size == 0)
                 return;
         xml_open(w, "memoryBacking");
         xml_open(w, "hugepages");
-        xml_leaf(w, "page", "size", giant ? "1" : "2", "unit", giant ? "GiB" : "MiB");
+        xml_open(w, "page");
+        xml_attributef(w, "size", "%llu", (unsigned long long) (spec->page_size / KIB));
+        xml_attribute(w, "unit", "KiB");
+        xml_close(w);
         xml_close(w);
         xml_close(w);
 }
 
-static void write_size(XmlWriter *w, const VmSpec *spec) {
-        xml_open(w, "memory");
-        xml_attribute(w, "unit", "KiB");
-        if (w->r == 0)
-                (void) xmlTextWriterWriteFormatString(
-                        w->writer, "%llu", (unsigned long long) ((spec->memory + KIB - 1) / KIB));
+static void write_pin(XmlWriter *w, const char *element, const char *what, unsigned number, const char *cpus) {
+        xml_open(w, element);
+        if (what)
+                xml_attributef(w, what, "%u", number);
+        xml_attribute(w, "cpuset", cpus);
         xml_close(w);
+}
+
+static void write_cputune(XmlWriter *w, const VmSpec *spec) {
+        if (!spec->cpu_pins && !spec->emulator_pins)
+                return;
+
+        xml_open(w, "cputune");
+        for (unsigned i = 0; spec->cpu_pins && spec->cpu_pins[i]; i++)
+                write_pin(w, "vcpupin", "vcpu", i, spec->cpu_pins[i]);
+        if (spec->emulator_pins) {
+                write_pin(w, "emulatorpin", NULL, 0, spec->emulator_pins);
+                for (unsigned i = 1; i <= spec->io_threads; i++)
+                        write_pin(w, "iothreadpin", "iothread", i, spec->emulator_pins);
+        }
+        xml_close(w);
+}
+
+/* Strict: memory that cannot be had on its node is an error at start, never memory from elsewhere. */
+static void write_numatune(XmlWriter *w, const VmSpec *spec) {
+        if (!spec->nodes)
+                return;
+
+        xml_open(w, "numatune");
+        xml_leaf(w, "memory", "mode", "strict", "nodeset", spec->nodes);
+        for (size_t i = 0; i < spec->n_cells; i++) {
+                xml_open(w, "memnode");
+                xml_attributef(w, "cellid", "%zu", i);
+                xml_attribute(w, "mode", "strict");
+                xml_attributef(w, "nodeset", "%u", spec->cells[i].node);
+                xml_close(w);
+        }
+        xml_close(w);
+}
+
+static void write_size(XmlWriter *w, const VmSpec *spec) {
+        write_kib(w, "memory", spec->memory);
         write_hugepages(w, spec);
         xml_textf(w, "vcpu", "%u", spec->cpus);
         if (spec->io_threads > 0)
                 xml_textf(w, "iothreads", "%u", spec->io_threads);
+        write_cputune(w, spec);
+        write_numatune(w, spec);
 }
 
 /* libvirt picks the firmware from what is installed. Both features are always said: left open,
@@ -198,8 +250,8 @@ static void write_os(XmlWriter *w, const VmSpec *spec) {
 }
 
 static void write_hyperv(XmlWriter *w, const VmSpec *spec) {
-        static const char *const on[] = { "relaxed", "vapic",  "vpindex", "runtime",
-                                          "synic",   "stimer", "reset",   "frequencies" };
+        static const char *const on[] = { "relaxed", "vapic", "vpindex",     "runtime",  "synic",
+                                          "stimer",  "reset", "frequencies", "tlbflush", "ipi" };
 
         xml_open(w, "hyperv");
         xml_attribute(w, "mode", "custom");
@@ -228,6 +280,38 @@ static void write_features(XmlWriter *w, const VmSpec *spec) {
         xml_close(w);
 }
 
+static void write_topology(XmlWriter *w, const VmSpec *spec) {
+        bool given = spec->sockets > 0;
+
+        xml_open(w, "topology");
+        xml_attributef(w, "sockets", "%u", given ? spec->sockets : 1);
+        xml_attributef(w, "dies", "%u", given ? spec->dies : 1);
+        xml_attributef(w, "cores", "%u", given ? spec->cores : spec->cpus);
+        xml_attributef(w, "threads", "%u", given ? spec->threads : 1);
+        xml_close(w);
+}
+
+static void write_cells(XmlWriter *w, const VmSpec *spec) {
+        unsigned first = 0;
+
+        if (spec->n_cells == 0)
+                return;
+
+        xml_open(w, "numa");
+        for (size_t i = 0; i < spec->n_cells; i++) {
+                const VmCell *cell = &spec->cells[i];
+
+                xml_open(w, "cell");
+                xml_attributef(w, "id", "%zu", i);
+                xml_attributef(w, "cpus", "%u-%u", first, first + cell->cpus - 1);
+                xml_attributef(w, "memory", "%llu", (unsigned long long) (cell->memory / KIB));
+                xml_attribute(w, "unit", "KiB");
+                xml_close(w);
+                first += cell->cpus;
+        }
+        xml_close(w);
+}
+
 /* The host's processor as it is: a VM with passed devices cannot migrate anyway. Without KVM,
  * everything that QEMU can emulate. */
 static void write_cpu(XmlWriter *w, const VmSpec *spec) {
@@ -235,15 +319,16 @@ static void write_cpu(XmlWriter *w, const VmSpec *spec) {
         xml_attribute(w, "mode", is_kvm(spec) ? "host-passthrough" : "maximum");
         xml_attribute(w, "check", "none");
         xml_attribute(w, "migratable", "off");
-        xml_open(w, "topology");
-        xml_attribute(w, "sockets", "1");
-        xml_attribute(w, "dies", "1");
-        xml_attributef(w, "cores", "%u", spec->cpus);
-        xml_attribute(w, "threads", "1");
-        xml_close(w);
+        write_topology(w, spec);
+        write_cells(w, spec);
         if (is_kvm(spec))
                 xml_leaf(w, "cache", "mode", "passthrough", NULL, NULL);
-        else if (spec->hide_hypervisor)
+        /* UEFI makes the room for large devices as wide as the address it is told of lets it. */
+        if (is_kvm(spec) && spec->window > 0)
+                xml_leaf(w, "maxphysaddr", "mode", "passthrough", NULL, NULL);
+        if (is_kvm(spec) && spec->tells_threads)
+                xml_leaf(w, "feature", "policy", "require", "name", "topoext");
+        if (!is_kvm(spec) && spec->hide_hypervisor)
                 xml_leaf(w, "feature", "policy", "disable", "name", "hypervisor");
         xml_close(w);
 }
@@ -272,6 +357,12 @@ static void write_boot_order(XmlWriter *w, unsigned order) {
         xml_close(w);
 }
 
+/* A queue for each of the guest's CPUs, so that none waits for another's requests. */
+static void write_queues(XmlWriter *w, const VmSpec *spec, unsigned max) {
+        if (spec->cpus > 1)
+                xml_attributef(w, "queues", "%u", MIN(spec->cpus, max));
+}
+
 /* Caching stays libvirt's default: 'none' wants O_DIRECT, which not every file system under the
  * image directory has, and a guest's flushes are honoured either way. */
 static void write_disk(XmlWriter *w, const VmSpec *spec, const Layout *l) {
@@ -285,6 +376,7 @@ static void write_disk(XmlWriter *w, const VmSpec *spec, const Layout *l) {
         xml_attribute(w, "name", "qemu");
         xml_attribute(w, "type", spec->disk_format);
         xml_attribute(w, "discard", "unmap");
+        write_queues(w, spec, DISK_QUEUES_MAX);
         if (spec->io_threads > 0)
                 xml_attribute(w, "iothread", "1");
         xml_close(w);
@@ -323,7 +415,12 @@ static void write_seed(XmlWriter *w, const VmSpec *spec) {
         xml_open(w, "disk");
         xml_attribute(w, "type", "file");
         xml_attribute(w, "device", "disk");
-        xml_leaf(w, "driver", "name", "qemu", "type", "raw");
+        xml_open(w, "driver");
+        xml_attribute(w, "name", "qemu");
+        xml_attribute(w, "type", "raw");
+        if (spec->io_threads > 1)
+                xml_attribute(w, "iothread", "2");
+        xml_close(w);
         xml_leaf(w, "source", "file", spec->seed_path, NULL, NULL);
         xml_leaf(w, "target", "dev", SEED_DISK_TARGET, "bus", "virtio");
         xml_leaf(w, "readonly", NULL, NULL, NULL, NULL);
@@ -339,8 +436,17 @@ void root_port_write(XmlWriter *w, unsigned port) {
         xml_close(w);
 }
 
-static void write_controllers(XmlWriter *w, const Layout *l) {
-        xml_leaf(w, "controller", "type", "pci", "model", "pcie-root");
+static void write_root(XmlWriter *w, const VmSpec *spec) {
+        xml_open(w, "controller");
+        xml_attribute(w, "type", "pci");
+        xml_attribute(w, "model", "pcie-root");
+        if (spec->window > 0)
+                write_kib(w, "pcihole64", spec->window);
+        xml_close(w);
+}
+
+static void write_controllers(XmlWriter *w, const VmSpec *spec, const Layout *l) {
+        write_root(w, spec);
         for (unsigned i = 1; i <= l->n_ports; i++)
                 root_port_write(w, i);
 
@@ -381,6 +487,12 @@ static void write_network(XmlWriter *w, const VmSpec *spec) {
         if (!user)
                 xml_leaf(w, "source", "network", spec->network, NULL, NULL);
         xml_leaf(w, "model", "type", "virtio", NULL, NULL);
+        /* User networking is one queue. */
+        if (!user && spec->cpus > 1) {
+                xml_open(w, "driver");
+                write_queues(w, spec, NETWORK_QUEUES_MAX);
+                xml_close(w);
+        }
         write_guest_address(w, PORT_NETWORK, 0, false);
         xml_close(w);
 }
@@ -483,7 +595,7 @@ static void write_devices(XmlWriter *w, const VmSpec *spec, const Layout *l) {
         write_disk(w, spec, l);
         write_seed(w, spec);
         write_cdrom(w, spec->cdrom_path, CDROM_TARGET, l->cdrom_boot_order);
-        write_controllers(w, l);
+        write_controllers(w, spec, l);
         write_network(w, spec);
         write_serial(w);
         write_tpm(w, spec);
@@ -505,10 +617,26 @@ int vm_spec_place_devices(VmSpec *spec) {
         return r;
 }
 
+/* What was counted out for the guest's processors comes to as many as it has. */
+static bool tuning_is_consistent(const VmSpec *spec) {
+        unsigned long long product = 1ULL * spec->sockets * spec->dies * spec->cores * spec->threads;
+        unsigned in_cells = 0;
+
+        for (size_t i = 0; i < spec->n_cells; i++) {
+                if (spec->cells[i].cpus == 0 || spec->cells[i].memory == 0)
+                        return false;
+                in_cells += spec->cells[i].cpus;
+        }
+        return (spec->sockets == 0 || product == spec->cpus) &&
+               (!spec->cpu_pins || strv_length(spec->cpu_pins) == spec->cpus) &&
+               (spec->n_cells == 0 || (in_cells == spec->cpus && spec->nodes));
+}
+
 static bool spec_is_complete(const VmSpec *spec) {
         return name_is_valid(spec->name) && uuid_is_valid(spec->uuid) && spec->memory > 0 &&
                spec->memory <= UINT64_MAX - KIB && spec->cpus > 0 &&
-               !str_empty(spec->domain_type) && (!spec->disk_path || !str_empty(spec->disk_format));
+               !str_empty(spec->domain_type) && (!spec->disk_path || !str_empty(spec->disk_format)) &&
+               tuning_is_consistent(spec);
 }
 
 int vm_spec_to_xml(const VmSpec *spec, char **ret) {

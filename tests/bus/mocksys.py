@@ -134,6 +134,41 @@ class MockHost:
             os.symlink('mnt:[4026531841]', ns)
         self.write(f'{base}/mountinfo', self._mountinfo())
 
+    def processors(self, sockets, cores, memory_kib):
+        """Two threads for each core (N and N + all cores), a cache and a node for each socket."""
+        total = sockets * cores
+        for cpu in range(2 * total):
+            socket = cpu % total // cores
+            first = socket * cores
+            siblings = f'{cpu % total},{cpu % total + total}'
+            shared = f'{first}-{first + cores - 1},{first + total}-{first + total + cores - 1}'
+            base = f'sys/devices/system/cpu/cpu{cpu}'
+            self.write(f'{base}/topology/physical_package_id', f'{socket}\n')
+            self.write(f'{base}/topology/core_id', f'{cpu % cores}\n')
+            self.write(f'{base}/topology/thread_siblings_list', f'{siblings}\n')
+            for index, (level, cpus) in enumerate(((1, siblings), (2, siblings), (3, shared))):
+                self.write(f'{base}/cache/index{index}/level', f'{level}\n')
+                self.write(f'{base}/cache/index{index}/shared_cpu_list', f'{cpus}\n')
+        for name in ('online', 'present'):
+            self.write(f'sys/devices/system/cpu/{name}', f'0-{2 * total - 1}\n')
+        self.write('sys/devices/system/node/online', f'0-{sockets - 1}\n' if sockets > 1 else '0\n')
+        for node in range(sockets):
+            base = f'sys/devices/system/node/node{node}'
+            first = node * cores
+            self.write(f'{base}/cpulist',
+                       f'{first}-{first + cores - 1},{first + total}-{first + total + cores - 1}\n')
+            self.write(f'{base}/distance',
+                       ' '.join('10' if other == node else '21' for other in range(sockets)) + '\n')
+            self.write(f'{base}/meminfo', f'Node {node} MemTotal:       {memory_kib} kB\n'
+                                          f'Node {node} MemFree:        {memory_kib} kB\n')
+            for size in (2048, 1048576):
+                self.pages(node, size, 0, 0)
+
+    def pages(self, node, size_kib, total, free):
+        base = f'sys/devices/system/node/node{node}/hugepages/hugepages-{size_kib}kB'
+        self.write(f'{base}/nr_hugepages', f'{total}\n')
+        self.write(f'{base}/free_hugepages', f'{free}\n')
+
     # PCI
 
     def function(self, address, class_code, vendor, device, *, parent=None, group=None, driver=None,
@@ -335,8 +370,10 @@ class MockHost:
 
     def _write_mounts(self):
         self.write('proc/1/mountinfo', self._mountinfo())
-        self.write('proc/1/mounts', ''.join(f'{source} {point} {fstype} rw,relatime 0 0\n'
-                                            for _, point, source, fstype in self.mounts))
+        # systemd mounts one with the pages of the usual size.
+        self.write('proc/1/mounts', 'hugetlbfs /dev/hugepages hugetlbfs rw,relatime,pagesize=2M 0 0\n'
+                   + ''.join(f'{source} {point} {fstype} rw,relatime 0 0\n'
+                             for _, point, source, fstype in self.mounts))
         self.link('proc/mounts', 'proc/1/mounts')
 
     def _write_swaps(self):
@@ -389,6 +426,24 @@ def desktop(root, **kwargs):
     host.mount(system['nvme0n1p1'], '/boot/efi', '/dev/nvme0n1p1', 'vfat')
     host.swap('/dev/nvme0n1p3')
     host.mount(data['nvme2n1p1'], '/srv/films', '/dev/nvme2n1p1')
+    return host
+
+
+def server(root, **kwargs):
+    """The desktop's devices in a machine with two sockets of 4 cores (0-3,8-11 and 4-7,12-15), each a node of
+    16 GiB. The graphics card is at the second one, the drives at the first; the card has 64 GiB of memory."""
+    host = desktop(root, **kwargs)
+    host.processors(2, 4, 16 << 20)
+    for address, node in ((GPU, 1), (GPU_AUDIO, 1), (NVME_FREE, 0), (NVME_FREE_2, 0)):
+        host.write(f'{host.functions[address].path}/numa_node', f'{node}\n')
+    host.write(f'{host.functions[GPU].path}/resource',
+               '0x00000000fb000000 0x00000000fbffffff 0x0000000000040200\n'
+               '0x0000004000000000 0x0000004fffffffff 0x000000000014220c\n'
+               + '0x0000000000000000 0x0000000000000000 0x0000000000000000\n' * 11)
+    with open(host.path('proc/cpuinfo'), encoding='ascii') as file:
+        text = file.read()
+    host.write('proc/cpuinfo', text.replace(
+        'flags\t\t:', 'address sizes\t: 46 bits physical, 48 bits virtual\nflags\t\t:'))
     return host
 
 

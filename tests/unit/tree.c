@@ -122,9 +122,11 @@ bool tree_exists(Tree *t, const char *path) {
 }
 
 Tree *tree_new(void) {
+        /* Many small files for a moment: a disk that is busy takes long over them. */
+        const char *parent = getenv("TMPDIR") ?: access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
         Tree *t = calloc(1, sizeof(Tree));
 
-        if (!t || asprintf(&t->path, "%s/vmkit-tree-XXXXXX", getenv("TMPDIR") ?: "/tmp") < 0 ||
+        if (!t || asprintf(&t->path, "%s/vmkit-tree-XXXXXX", parent) < 0 ||
             !mkdtemp(t->path) || (t->fd = open_dir_at(AT_FDCWD, t->path)) < 0)
                 err(1, "temporary directory");
 
