@@ -272,7 +272,8 @@ static const JobStep reserve_steps[] = {
 };
 
 /* in_place: of the reservation that is there already, which stays as it is. */
-static int begin_reserve(Device *d, uid_t caller, char *const *allow, bool in_place, Job **ret, Error *error) {
+static int begin_reserve(Device *d, uid_t caller, char *const *allow, bool in_place, Job **ret,
+                         Error *error) {
         _cleanup_(job_freep) Job *job = NULL;
         int r;
 
@@ -372,7 +373,7 @@ static Device *find_moved(const Manager *m, const Reservation *reservation) {
         for (size_t i = 0; f->serial && reservation->n == 1 && i < devices_count(m); i++) {
                 Device *d = m->devices.items[i];
 
-                if (d->pci->serial && streq(d->pci->serial, f->serial) && d->pci->vendor_id == f->id.vendor_id &&
+                if (streq_ptr(d->pci->serial, f->serial) && d->pci->vendor_id == f->id.vendor_id &&
                     d->pci->device_id == f->id.device_id && d->pci->class == f->id.class)
                         return d;
         }

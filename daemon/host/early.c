@@ -55,7 +55,8 @@ EarlyVerdict early_judge(int root_fd, const Reservation *reservation, const Rese
         return judge_driver(root_fd, &f->id.address);
 }
 
-EarlyVerdict early_judge_unit(int root_fd, const Reservation *reservation, const ReservedFunction **ret_function) {
+EarlyVerdict early_judge_unit(int root_fd, const Reservation *reservation,
+                              const ReservedFunction **ret_function) {
         EarlyVerdict worst = EARLY_HELD;
 
         *ret_function = &reservation->functions[0];

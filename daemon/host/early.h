@@ -23,7 +23,8 @@ const char *early_verdict_to_string(EarlyVerdict verdict);
 EarlyVerdict early_judge(int root_fd, const Reservation *reservation, const ReservedFunction *f);
 
 /* The worst of its functions: a unit is held whole or not at all. ret_function names it. */
-EarlyVerdict early_judge_unit(int root_fd, const Reservation *reservation, const ReservedFunction **ret_function);
+EarlyVerdict early_judge_unit(int root_fd, const Reservation *reservation,
+                              const ReservedFunction **ret_function);
 
 /* Sets the driver override of each, so that no driver but vfio-pci binds, and has vfio-pci bind where it is
  * loaded. Never unbinds anything. */

@@ -64,7 +64,8 @@ static bool consider(int root_fd, int record_fd, const Reservation *reservation,
         return early_hold(root_fd, reservation) >= 0;
 }
 
-static bool consider_all(int root_fd, int record_fd, const Reservations *reservations, const PciAddress *only) {
+static bool consider_all(int root_fd, int record_fd, const Reservations *reservations,
+                         const PciAddress *only) {
         bool held = false;
 
         for (size_t i = 0; i < reservations->n; i++)

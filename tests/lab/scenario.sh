@@ -110,8 +110,11 @@ is_on() {
         [[ $(lab_as root readlink "/sys/bus/pci/devices/$1/driver") = */"$2" ]]
 }
 
-no_job_runs() {
-        lab_as root vmkitctl --json jobs >"$OUTPUT" && [ "$(json "any(x['state'] == 'running' for x in d)")" = False ]
+# vmkitd has compared what it knows with libvirt, which is when it begins jobs of its own, and they have ended.
+has_settled() {
+        lab_as root journalctl --boot --unit vmkitd | grep -q 'Connected to libvirt' &&
+                lab_as root vmkitctl --json jobs >"$OUTPUT" &&
+                [ "$(json "any(x['state'] == 'running' for x in d)")" = False ]
 }
 
 # What was written is on the disk, which has no journal; nothing else of a shutdown is needed.
@@ -119,7 +122,7 @@ boot_again() {
         as root sh -c 'sync; echo u >/proc/sysrq-trigger'
         "$LAB_SOURCE/halt" --keep
         "$LAB_SOURCE/boot" --again "$@"
-        eventually 120 no_job_runs
+        eventually 240 has_settled || fail 'vmkitd has not settled'
 }
 
 # All that a VM was given is where the host had it.
