@@ -13,7 +13,7 @@
 #define STOP_USEC (45 * USEC_PER_SEC)
 
 /* An inspection only reads; one that takes longer than this is not waited for. */
-#define INSPECT_USEC (5 * USEC_PER_SEC)
+#define INSPECT_USEC (15 * USEC_PER_SEC)
 #define INSPECTIONS_MAX 16
 
 static const char *const verb_names[_TRANSFER_VERB_MAX] = {
