@@ -52,11 +52,12 @@ as alice vmkitctl list
 contains running
 
 boot=$(boot_id)
+began=$(lab_as root date +%s)        # what earlier scenarios left in the journal is not about this
 as root systemctl --no-block reboot
 hang_up
 eventually 300 has_rebooted || fail 'the host did not come back'
 
-as root journalctl -b -1 -o cat --no-pager -u vmkit-guests.service -u vmkitd.service -u libvirtd.service
+as root journalctl -b -1 --since "@$began" -o cat --no-pager -u vmkit-guests.service -u vmkitd.service -u libvirtd.service
 in_order 'Stopping vmkit-guests.service' 'org.vmkit.Manager.StopAllVMs' "The VM $VM has stopped (destroyed)" \
         "stop $VM for uid 0 is done" 'stop-all for uid 0 is done' 'Stopped vmkit-guests.service' \
         'Stopping vmkitd.service' 'Stopped vmkitd.service'
