@@ -99,10 +99,10 @@ static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 static void job_log_end(const Job *job) {
-        const char *target = job->vm ? job->vm->spec->name : job->vm_uuid;
-
-        if (job->has_device)
-                target = PCI_ADDRESS_TEXT(&job->device);
+        char address[PCI_ADDRESS_TEXT_MAX];
+        const char *target = job->has_device ? pci_address_format(&job->device, address)
+                             : job->vm       ? job->vm->spec->name
+                                             : job->vm_uuid;
 
         if (job->state == JOB_DONE)
                 log_info("Job %llu: %s%s%s for uid %u is done", (unsigned long long) job->id, job->operation,

@@ -126,6 +126,7 @@ static int teardown(void **state) {
         while (f.manager.n_vms > 0)
                 vm_free(f.manager.vms[0]);
         free(f.manager.vms);
+        free(f.manager.jobs);
         devices_clear(&f.manager.devices);
         sd_event_unref(f.manager.event);
         close_fd(f.manager.claims_fd);
