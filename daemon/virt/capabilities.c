@@ -6,7 +6,7 @@
 #include "capabilities.h"
 #include "xml.h"
 
-static void parse_capabilities(const char *text, VirtCapabilities *c) {
+void capabilities_parse(const char *text, VirtCapabilities *c) {
         _cleanup_xml_reader_ XmlReader r = {};
 
         if (xml_reader_init(&r, text) < 0)
@@ -23,6 +23,8 @@ static void parse_capabilities(const char *text, VirtCapabilities *c) {
                                       " or enum[@name = 'backendVersion']/value = '2.0']");
         c->spice = xml_exists(&r, NULL,
                               "/domainCapabilities/devices/graphics/enum/value[. = 'spice']");
+        c->passt = xml_exists(&r, NULL, "/domainCapabilities/devices/interface[@supported = 'yes']"
+                                        "/enum[@name = 'backendType']/value[. = 'passt']");
         c->vnc = xml_exists(&r, NULL, "/domainCapabilities/devices/graphics/enum/value[. = 'vnc']");
 }
 
@@ -31,7 +33,7 @@ static bool read_domain_type(virConnectPtr connection, const char *type, VirtCap
 
         text = virConnectGetDomainCapabilities(connection, NULL, "x86_64", "q35", type, 0);
         if (text)
-                parse_capabilities(text, c);
+                capabilities_parse(text, c);
         return text;
 }
 

@@ -36,6 +36,7 @@ VmSpec *vm_spec_free(VmSpec *spec) {
         free(spec->graphics);
         free(spec->firmware);
         free(spec->network);
+        free(spec->user);
         free(spec->pin);
         free(spec->hugepages);
         free(spec->numa);

@@ -57,6 +57,8 @@ typedef struct VmSpec {
         char *firmware;         /* "uefi", "bios" */
         bool secure_boot, tpm;
         char *network;          /* "none", "user", or a libvirt network */
+        unsigned ssh_port;      /* of 127.0.0.1, forwarded to the guest's port 22 (network "user"); 0: none */
+        char *user;             /* whom cloud-init was told to make; NULL: the image's own */
         char *pin, *hugepages, *numa; /* as asked for; "none" where not */
         unsigned io_threads;
         char *guest_os;         /* "linux", "windows", "other" */

@@ -475,6 +475,22 @@ static void write_mac(XmlWriter *w, const VmSpec *spec) {
         xml_close(w);
 }
 
+/* QEMU's own user networking cannot be told by libvirt to forward a port; passt can. */
+static void write_ssh_forward(XmlWriter *w, const VmSpec *spec) {
+        if (spec->ssh_port == 0)
+                return;
+
+        xml_leaf(w, "backend", "type", "passt", NULL, NULL);
+        xml_open(w, "portForward");
+        xml_attribute(w, "proto", "tcp");
+        xml_attribute(w, "address", "127.0.0.1");
+        xml_open(w, "range");
+        xml_attributef(w, "start", "%u", spec->ssh_port);
+        xml_attribute(w, "to", "22");
+        xml_close(w);
+        xml_close(w);
+}
+
 static void write_network(XmlWriter *w, const VmSpec *spec) {
         bool user = streq_ptr(spec->network, "user");
 
@@ -486,6 +502,8 @@ static void write_network(XmlWriter *w, const VmSpec *spec) {
         write_mac(w, spec);
         if (!user)
                 xml_leaf(w, "source", "network", spec->network, NULL, NULL);
+        else
+                write_ssh_forward(w, spec);
         xml_leaf(w, "model", "type", "virtio", NULL, NULL);
         /* User networking is one queue. */
         if (!user && spec->cpus > 1) {

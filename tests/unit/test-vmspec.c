@@ -118,6 +118,12 @@ static void secure_boot_tpm(VmSpec *spec) {
         set(&spec->domain_type, "qemu");
 }
 
+static void user_passt(VmSpec *spec) {
+        with_image(spec);
+        spec->ssh_port = 22017;
+        set(&spec->user, "alice");
+}
+
 static void nvme_boot(VmSpec *spec) {
         add_device(spec, "0000:03:00.0", "nvme");
         add_device(spec, "0000:04:00.0", "nvme");
@@ -312,6 +318,7 @@ static const struct {
         { "bios-gpu-nvme", bios_gpu_nvme },
         { "uefi-image", uefi_image },
         { "secure-boot-tpm", secure_boot_tpm },
+        { "user-passt", user_passt },
         { "nvme-boot", nvme_boot },
         { "installer-vnc", installer },
         { "windows-spice", windows_spice },
@@ -475,6 +482,8 @@ static void assert_spec_equal(const VmSpec *a, const VmSpec *b) {
         assert_int_equal(a->secure_boot, b->secure_boot);
         assert_int_equal(a->tpm, b->tpm);
         assert_text_equal(a->network, b->network);
+        assert_int_equal(a->ssh_port, b->ssh_port);
+        assert_text_equal(a->user, b->user);
         assert_text_equal(a->pin, b->pin);
         assert_text_equal(a->hugepages, b->hugepages);
         assert_text_equal(a->numa, b->numa);
