@@ -7,6 +7,7 @@
 #include <fcntl.h>
 
 #include "base/json.h"
+#include "format.h"
 #include "helper.h"
 #include "temporary.h"
 
@@ -154,15 +155,49 @@ static int publish(Temporary *t, const Copy *copy, const ImageInfo *info, Error 
         return r < 0 ? error_set_errno(error, r, "Could not write the image to disk") : 0;
 }
 
-static int copy_to(int dir_fd, const Copy *copy, uint64_t size, ImageInfo *info, Error *error) {
+static int copy_bytes(int dir_fd, const char *name, uint64_t size, Temporary *t, Error *error) {
+        int r = temporary_open(dir_fd, name, t);
+
+        if (r < 0)
+                return error_set_errno(error, r, "Could not create a file for the image");
+        return transfer(HANDED_FD, t->fd, size, error);
+}
+
+/* Of the client's file there is a copy first, which it cannot change while it is read. */
+static int copy_converted(int dir_fd, const Copy *copy, uint64_t size, Temporary *t, Error *error) {
+        _cleanup_temporary_ Temporary foreign = TEMPORARY_INIT;
+        _cleanup_free_ char *name = NULL;
+        const char *driver, *what;
+        int r;
+
+        if (asprintf(&name, "%s.foreign", copy->name) < 0)
+                return -ENOMEM;
+        r = copy_bytes(dir_fd, name, size, &foreign, error);
+        if (r < 0)
+                return r;
+
+        driver = image_convertible(foreign.fd, size, &what);
+        if (!driver)
+                return error_set(error, ERROR_INVALID_OPTION, "image changed while it was copied");
+
+        r = temporary_open(dir_fd, copy->name, t);
+        if (r < 0)
+                return error_set_errno(error, r, "Could not create a file for the image");
+        return convert(foreign.fd, size, t->fd, driver, what, error);
+}
+
+static bool must_convert(const Copy *copy, uint64_t size) {
+        const char *what;
+
+        return copy->kind == IMAGE_DISK && image_convertible(HANDED_FD, size, &what);
+}
+
+static int copy_to(int dir_fd, const Copy *copy, uint64_t size, bool foreign, ImageInfo *info, Error *error) {
         _cleanup_temporary_ Temporary t = TEMPORARY_INIT;
         int r;
 
-        r = temporary_open(dir_fd, copy->name, &t);
-        if (r < 0)
-                return error_set_errno(error, r, "Could not create a file for the image");
-
-        r = transfer(HANDED_FD, t.fd, size, error);
+        r = foreign ? copy_converted(dir_fd, copy, size, &t, error)
+                    : copy_bytes(dir_fd, copy->name, size, &t, error);
         if (r < 0)
                 return r;
 
@@ -199,8 +234,9 @@ int operation_copy(struct json_object *request, ImageInfo *ret, Error *error) {
         if (r < 0)
                 return r;
 
-        r = judge(HANDED_FD, &copy, ret, error);
+        bool foreign = must_convert(&copy, size);
+        r = foreign ? 0 : judge(HANDED_FD, &copy, ret, error);
         if (r < 0)
                 return r;
-        return copy_to(dir_fd, &copy, size, ret, error);
+        return copy_to(dir_fd, &copy, size, foreign, ret, error);
 }

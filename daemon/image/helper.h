@@ -36,5 +36,11 @@ int transfer(int source, int target, uint64_t size, Error *error);
 int run_tool(const char *const argv[], int output_fd, int extra_fd, const char *package,
              Error *error);
 
+int tool_missing(const char *tool, const char *package, Error *error);
+void log_tool_messages(const char *tool, int fd);
+
+/* Converts source, a file of ours in the format driver (what: in words), into target, an empty one: qcow2. */
+int convert(int source, uint64_t size, int target, const char *driver, const char *what, Error *error);
+
 /* root without its capabilities, here and in what is run from here: none of this needs them. */
 int drop_capabilities(void);

@@ -97,11 +97,70 @@ class Images(fixture.BusTest):
         self.refused('ImageRejected', self.store, self.file('lie'))
         self.assertEqual(self.stored(), {})
 
-    def test_other_formats_are_not_taken_for_disks(self):
-        for name in ('vmdk', 'vdi', 'vhdx', 'qed'):
-            subprocess.run(['qemu-img', 'create', '-q', '-f', name, self.file(name), '4M'], check=True)
+    def foreign(self, name, driver, options=''):
+        """A disk with something on it, in another format."""
+        with open(self.file('content'), 'wb') as file:
+            for offset in (0, 1 << 20, (4 << 20) - 4096):
+                file.seek(offset)
+                file.write(os.urandom(4096))
+        subprocess.run(['qemu-img', 'convert', '-f', 'raw', '-O', driver, *(['-o', options] if options else []),
+                        self.file('content'), self.file(name)], check=True)
+        return self.file(name)
+
+    def test_other_formats_are_converted(self):
+        for name, driver, options in (('vmdk', 'vmdk', ''), ('stream', 'vmdk', 'subformat=streamOptimized'),
+                                      ('vdi', 'vdi', ''), ('vhdx', 'vhdx', ''), ('vhd', 'vpc', 'force_size=on'),
+                                      ('fixed', 'vpc', 'subformat=fixed,force_size=on'), ('qed', 'qed', '')):
             with self.subTest(name):
-                self.refused('ImageRejected', self.store, self.file(name))
+                self.store(self.foreign(name, driver, options), name)
+                self.assertEqual(self.stored()[name][:2], ('qcow2', 4 << 20))
+                stored = self.bus.path('state', 'images', str(fixture.ALICE), f'{name}.qcow2')
+                subprocess.run(['qemu-img', 'compare', '-q', '-f', 'qcow2', '-F', 'raw', stored,
+                                self.file('content')], check=True)
+        self.only_images_in_the_store()
+        self.refused('ImageRejected', self.store, self.foreign('old', 'qcow'), 'old')
+
+    def only_images_in_the_store(self):
+        store = self.bus.path('state', 'images', str(fixture.ALICE))
+        self.assertEqual([f for f in os.listdir(store) if not f.endswith('.qcow2')], [])
+
+    def test_other_formats_that_lead_elsewhere(self):
+        """What they name is a file that root could read."""
+        secret = self.file('secret')
+        with open(secret, 'wb') as file:
+            file.write(b'secret' * 100000)
+        for driver, size in (('vmdk', '4M'), ('qed', '4M')):
+            base = f'{secret}.{driver}'
+            subprocess.run(['qemu-img', 'create', '-q', '-f', driver, base, size], check=True)
+            subprocess.run(['qemu-img', 'create', '-q', '-f', driver, '-b', base, '-F', driver,
+                            self.file(driver)], check=True)
+            with self.subTest(driver):
+                error = self.refused('ImageRejected', self.store, self.file(driver))
+                self.assertNotIn('secret', error.message)
+        with open(self.file('extent'), 'w', encoding='ascii') as file:
+            file.write('# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n'
+                       f'createType="monolithicFlat"\nRW 1000 FLAT "{secret}" 0\n')
+        self.refused('ImageRejected', self.store, self.file('extent'))
+        self.assertEqual(self.stored(), {})
+
+    def test_other_formats_that_are_damaged(self):
+        for driver in ('vmdk', 'vdi', 'vhdx', 'vpc', 'qed'):
+            with open(self.foreign(driver, driver), 'r+b') as file:
+                size = file.seek(0, os.SEEK_END)
+                file.truncate(size // 2)
+            with self.subTest(driver):
+                self.refused('ImageRejected', self.store, self.file(driver), driver)
+        self.assertEqual(self.stored(), {})
+
+    def test_other_formats_that_claim_too_much(self):
+        """A few bytes that stand for more than any disk has."""
+        subprocess.run(['qemu-img', 'create', '-q', '-f', 'qed', '-o', 'cluster_size=64k,table_size=16',
+                        self.file('huge'), '4M'], check=True)
+        with open(self.file('huge'), 'r+b') as file:
+            file.seek(48)        # the size of the disk
+            file.write(struct.pack('<Q', (1 << 62)))
+        self.refused('ImageRejected', self.store, self.file('huge'))
+        self.assertEqual(self.stored(), {})
 
     def test_empty(self):
         with open(self.file('empty'), 'wb'):
