@@ -23,6 +23,7 @@
 #define MEMORY_MAX (2 * GIB)
 #define CPU_SECONDS_MAX 3600
 #define SECONDS_MAX 7200
+#define BASE_FD 3 /* of the child */
 #define TICK_MSEC 200
 #define MAP_SIZE_MAX (256 * MIB)
 #define BLOCK_SIZE UINT64_C(4096)
@@ -35,13 +36,14 @@ enum {
 };
 
 typedef struct Streams {
-        int source, target, messages;
+        int source, base, target, messages; /* base below 0: none */
         bool reopens_target; /* by /proc/self/fd, which is an open() to the kernel */
 } Streams;
 
 static int set_streams(const Streams *s) {
         return dup2(s->source, STDIN_FILENO) < 0 || dup2(s->target, STDOUT_FILENO) < 0 ||
-                               dup2(s->messages, STDERR_FILENO) < 0
+                               dup2(s->messages, STDERR_FILENO) < 0 ||
+                               (s->base >= 0 && dup2(s->base, BASE_FD) < 0)
                        ? -errno
                        : 0;
 }
@@ -57,7 +59,7 @@ static _Noreturn void run_child(const char *const argv[], const Streams *s, cons
 
         if (set_streams(s) < 0)
                 _exit(EXIT_NO_STREAMS);
-        if (sandbox_enter(STDIN_FILENO, s->reopens_target ? STDOUT_FILENO : -EBADF, limits) < 0)
+        if (sandbox_enter((const int[]) { STDIN_FILENO, BASE_FD }, s->base >= 0 ? 2 : 1, s->reopens_target ? STDOUT_FILENO : -EBADF, limits) < 0)
                 _exit(EXIT_NO_SANDBOX);
         (void) execvp(argv[0], (char *const *) argv);
         _exit(EXIT_NO_PROGRAM);
@@ -99,13 +101,17 @@ static int explain(int status, const char *what, int messages_fd, Error *error) 
                 return tool_missing("qemu-img", "qemu-utils", error);
         if (code == EXIT_NO_SANDBOX || code == EXIT_NO_STREAMS) {
                 r = error_set(error, ERROR_NOT_READY,
-                              "The image is %s, and this host offers no sandbox to convert it in", what);
+                              "The image is %s, and this host offers no sandbox to convert it in",
+                              what ? what : "laid over another");
                 error_set_remedy(error, "Convert it first (qemu-img convert -O qcow2 FILE NEW.qcow2), or boot a kernel "
                                         "with Landlock.");
                 return r;
         }
 
         log_tool_messages("qemu-img", messages_fd);
+        if (!what)
+                return error_set(error, ERROR_INTERNAL, "The disk could not be made one with the image that it was "
+                                 "made from; the journal of vmkitd has qemu-img's messages");
         r = error_set(error, ERROR_IMAGE_REJECTED,
                       "The image is %s that could not be converted: damaged, too large when unpacked, or in need of "
                       "another file", what);
@@ -122,10 +128,10 @@ static uint64_t output_max(int fd) {
         return (uint64_t) vfs.f_bavail * vfs.f_frsize / 10 * 9;
 }
 
-static int run(const char *const argv[], int source, int target, bool reopens_target, uint64_t output_size,
-               const char *what, Error *error) {
+static int run(const char *const argv[], int source, int base, int target, bool reopens_target,
+               uint64_t output_size, const char *what, Error *error) {
         _cleanup_close_ int messages = memfd_create("messages", MFD_CLOEXEC);
-        const Streams streams = { source, target, messages, reopens_target };
+        const Streams streams = { source, base, target, messages, reopens_target };
         const SandboxLimits limits = { MEMORY_MAX, CPU_SECONDS_MAX, output_size };
         int r, status = 0;
 
@@ -169,7 +175,7 @@ static int check_complete(int source, uint64_t size, const char *driver, const c
 
         if (fd < 0)
                 return error_set_errno(error, -errno, "Could not check the image");
-        r = run(argv, source, fd, false, MAP_SIZE_MAX, what, error);
+        r = run(argv, source, -EBADF, fd, false, MAP_SIZE_MAX, what, error);
         if (r < 0)
                 return r;
 
@@ -195,5 +201,23 @@ int convert(int source, uint64_t size, int target, const char *driver, const cha
 
         child_report_progress("converting", -1);
         r = check_complete(source, size, driver, what, error);
-        return r < 0 ? r : run(argv, source, target, true, output_max(target), what, error);
+        return r < 0 ? r : run(argv, source, -EBADF, target, true, output_max(target), what, error);
+}
+
+/* The overlay was QEMU's to write, so what it says of its base does not count. */
+int flatten(int fd, int base_fd, const char *base_format, int target, Error *error) {
+        _cleanup_free_ char *source = NULL;
+
+        if (asprintf(&source,
+                     "json:{\"driver\": \"qcow2\", \"file\": {\"driver\": \"file\", \"filename\": \"/proc/self/fd/0\"}, "
+                     "\"backing\": {\"driver\": \"%s\", \"file\": {\"driver\": \"file\", \"filename\": "
+                     "\"/proc/self/fd/%d\"}}}", base_format, BASE_FD) < 0) {
+                source = NULL;
+                return -ENOMEM;
+        }
+
+        const char *const argv[] = { "qemu-img", "convert", "-O", "qcow2", "--", source, "/proc/self/fd/1", NULL };
+
+        child_report_progress("merging", -1);
+        return run(argv, fd, base_fd, target, true, output_max(target), NULL, error);
 }

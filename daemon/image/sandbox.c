@@ -48,7 +48,7 @@ static int allow_programs(int rules) {
         return r < 0 ? r : allow_path(rules, "/dev/null", FILE_READ | FILE_WRITE);
 }
 
-static int restrict_files(int read_fd, int write_fd) {
+static int restrict_files(const int read_fds[], size_t n_read_fds, int write_fd) {
         const struct landlock_ruleset_attr handled = { .handled_access_fs = FILE_ALL };
         _cleanup_close_ int rules =
                 (int) syscall(SYS_landlock_create_ruleset, &handled, sizeof(handled), 0);
@@ -58,8 +58,8 @@ static int restrict_files(int read_fd, int write_fd) {
                 return errno == ENOSYS || errno == EOPNOTSUPP ? -EOPNOTSUPP : -errno;
 
         r = allow_programs(rules);
-        if (r >= 0)
-                r = allow(rules, read_fd, FILE_READ);
+        for (size_t i = 0; r >= 0 && i < n_read_fds; i++)
+                r = allow(rules, read_fds[i], FILE_READ);
         if (r >= 0 && write_fd >= 0)
                 r = allow(rules, write_fd, FILE_READ | FILE_WRITE);
         if (r < 0)
@@ -114,7 +114,7 @@ static int restrict_amounts(const SandboxLimits *limits) {
         return 0;
 }
 
-int sandbox_enter(int read_fd, int write_fd, const SandboxLimits *limits) {
+int sandbox_enter(const int read_fds[], size_t n_read_fds, int write_fd, const SandboxLimits *limits) {
         int r;
 
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
@@ -122,6 +122,6 @@ int sandbox_enter(int read_fd, int write_fd, const SandboxLimits *limits) {
 
         r = restrict_amounts(limits);
         if (r >= 0)
-                r = restrict_files(read_fd, write_fd);
+                r = restrict_files(read_fds, n_read_fds, write_fd);
         return r < 0 ? r : restrict_calls();
 }

@@ -44,6 +44,8 @@ typedef struct VmSpec {
 
         char *disk_path;        /* our own copy; NULL: no disk of its own */
         char *disk_format;      /* "raw" or "qcow2" */
+        char *base_path;        /* the image of the store that the disk is laid over; NULL: it stands alone */
+        char *base_format;
         uint64_t disk_bytes;    /* what the guest sees of it; 0: no disk */
         char *seed_path;        /* cloud-init ISO; NULL: none */
         char *cdrom_path;       /* our own copy; NULL: none */

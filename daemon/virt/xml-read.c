@@ -219,6 +219,14 @@ static int read_disks(XmlReader *r, VmSpec *spec) {
                     NULL, &spec->disk_format);
         if (k < 0)
                 return k;
+        k = read_or(r, NULL, "/domain/devices/disk[target/@dev = '" DISK_TARGET
+                    "']/backingStore/source/@file", NULL, &spec->base_path);
+        if (k < 0)
+                return k;
+        k = read_or(r, NULL, "/domain/devices/disk[target/@dev = '" DISK_TARGET
+                    "']/backingStore[source]/format/@type", NULL, &spec->base_format);
+        if (k < 0)
+                return k;
         k = read_or(r, NULL, "/domain/devices/disk[target/@dev = '" SEED_DISK_TARGET
                     "' or target/@dev = '" SEED_CDROM_TARGET "']/source/@file",
                     NULL, &spec->seed_path);

@@ -363,6 +363,19 @@ static void write_queues(XmlWriter *w, const VmSpec *spec, unsigned max) {
                 xml_attributef(w, "queues", "%u", MIN(spec->cpus, max));
 }
 
+/* Stated to its end, so that nobody looks for more in the files. */
+static void write_base(XmlWriter *w, const VmSpec *spec) {
+        if (!spec->base_path)
+                return;
+
+        xml_open(w, "backingStore");
+        xml_attribute(w, "type", "file");
+        xml_leaf(w, "format", "type", spec->base_format, NULL, NULL);
+        xml_leaf(w, "source", "file", spec->base_path, NULL, NULL);
+        xml_leaf(w, "backingStore", NULL, NULL, NULL, NULL);
+        xml_close(w);
+}
+
 /* Caching stays libvirt's default: 'none' wants O_DIRECT, which not every file system under the
  * image directory has, and a guest's flushes are honoured either way. */
 static void write_disk(XmlWriter *w, const VmSpec *spec, const Layout *l) {
@@ -381,6 +394,7 @@ static void write_disk(XmlWriter *w, const VmSpec *spec, const Layout *l) {
                 xml_attribute(w, "iothread", "1");
         xml_close(w);
         xml_leaf(w, "source", "file", spec->disk_path, NULL, NULL);
+        write_base(w, spec);
         xml_leaf(w, "target", "dev", DISK_TARGET, "bus", "virtio");
         write_boot_order(w, l->disk_boot_order);
         write_guest_address(w, PORT_DISK, 0, false);
@@ -654,7 +668,7 @@ static bool spec_is_complete(const VmSpec *spec) {
         return name_is_valid(spec->name) && uuid_is_valid(spec->uuid) && spec->memory > 0 &&
                spec->memory <= UINT64_MAX - KIB && spec->cpus > 0 &&
                !str_empty(spec->domain_type) && (!spec->disk_path || !str_empty(spec->disk_format)) &&
-               tuning_is_consistent(spec);
+               (!spec->base_path || !str_empty(spec->base_format)) && tuning_is_consistent(spec);
 }
 
 int vm_spec_to_xml(const VmSpec *spec, char **ret) {

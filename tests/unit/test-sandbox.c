@@ -50,7 +50,7 @@ static void in_sandbox(bool (*test)(const Files *files)) {
         assert_true(pid >= 0);
         if (pid == 0) {
                 (void) signal(SIGXFSZ, SIG_IGN);
-                r = sandbox_enter(files.read_fd, files.write_fd, &limits);
+                r = sandbox_enter(&files.read_fd, 1, files.write_fd, &limits);
                 _exit(r == -EOPNOTSUPP ? NOT_SUPPORTED : r < 0 ? 2 : test(&files) ? 0 : 1);
         }
 

@@ -118,6 +118,12 @@ static void secure_boot_tpm(VmSpec *spec) {
         set(&spec->domain_type, "qemu");
 }
 
+static void overlay(VmSpec *spec) {
+        with_image(spec);
+        set(&spec->base_path, "/var/lib/vmkit/bases/4711.raw");
+        set(&spec->base_format, "raw");
+}
+
 static void user_passt(VmSpec *spec) {
         with_image(spec);
         spec->ssh_port = 22017;
@@ -318,6 +324,7 @@ static const struct {
         { "bios-gpu-nvme", bios_gpu_nvme },
         { "uefi-image", uefi_image },
         { "secure-boot-tpm", secure_boot_tpm },
+        { "overlay", overlay },
         { "user-passt", user_passt },
         { "nvme-boot", nvme_boot },
         { "installer-vnc", installer },
@@ -472,6 +479,8 @@ static void assert_spec_equal(const VmSpec *a, const VmSpec *b) {
         assert_int_equal(a->cpus, b->cpus);
         assert_text_equal(a->disk_path, b->disk_path);
         assert_text_equal(a->disk_format, b->disk_format);
+        assert_text_equal(a->base_path, b->base_path);
+        assert_text_equal(a->base_format, b->base_format);
         assert_int_equal(a->disk_bytes, b->disk_bytes);
         assert_text_equal(a->seed_path, b->seed_path);
         assert_text_equal(a->cdrom_path, b->cdrom_path);
