@@ -253,7 +253,8 @@ static char *login_line(json_object *d) {
         int r = 0;
 
         if (port > 0)
-                r = asprintf(&line, "ssh -p %lld %s%s127.0.0.1", (long long) port, user ?: "", str_empty(user) ? "" : "@");
+                r = asprintf(&line, "ssh -p %lld %s%s127.0.0.1", (long long) port, user ?: "",
+                             str_empty(user) ? "" : "@");
         else if (address)
                 r = asprintf(&line, "ssh %s%s%s", user ?: "", str_empty(user) ? "" : "@", address);
         return r < 0 ? NULL : line;

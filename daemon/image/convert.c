@@ -59,7 +59,8 @@ static _Noreturn void run_child(const char *const argv[], const Streams *s, cons
 
         if (set_streams(s) < 0)
                 _exit(EXIT_NO_STREAMS);
-        if (sandbox_enter((const int[]) { STDIN_FILENO, BASE_FD }, s->base >= 0 ? 2 : 1, s->reopens_target ? STDOUT_FILENO : -EBADF, limits) < 0)
+        if (sandbox_enter((const int[]) { STDIN_FILENO, BASE_FD }, s->base >= 0 ? 2 : 1,
+                          s->reopens_target ? STDOUT_FILENO : -EBADF, limits) < 0)
                 _exit(EXIT_NO_SANDBOX);
         (void) execvp(argv[0], (char *const *) argv);
         _exit(EXIT_NO_PROGRAM);
