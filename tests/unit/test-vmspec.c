@@ -413,6 +413,9 @@ static void test_golden_is_accepted(_unused_ void **state) {
                 _cleanup_free_ char *xml = to_xml(spec), *theirs = NULL, *again = NULL;
 
                 virDomainPtr domain = virDomainDefineXMLFlags(connection, xml, VIR_DOMAIN_DEFINE_VALIDATE);
+                /* Debian 12's is built without passt, and there vmkitd asks for none. */
+                if (!domain && spec->ssh_port > 0 && strstr(virGetLastErrorMessage(), "passt"))
+                        continue;
                 if (!domain)
                         fail_msg("%s: %s", configurations[i].name, virGetLastErrorMessage());
                 theirs = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE);
