@@ -120,8 +120,8 @@ int sandbox_enter(const int read_fds[], size_t n_read_fds, int write_fd, const S
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return -errno;
 
-        r = restrict_amounts(limits);
+        r = restrict_files(read_fds, n_read_fds, write_fd);
         if (r >= 0)
-                r = restrict_files(read_fds, n_read_fds, write_fd);
+                r = restrict_amounts(limits);
         return r < 0 ? r : restrict_calls();
 }
