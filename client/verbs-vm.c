@@ -147,6 +147,8 @@ static const char *const info_copies[][2] = {
         { "graphics",    "Graphics"   },
         { "autostart",   "Autostart"  },
         { "network",     "Network"    },
+        { "ssh_port",    "SSHPort"    },
+        { "user",        "User"       },
         { "image",       "Image"      },
         { "disk_bytes",  "DiskBytes"  },
         { "pin",         "Pin"        },
@@ -243,6 +245,21 @@ static void print_devices(Client *c, json_object *paths) {
         }
 }
 
+/* How to log in: by the forwarded port, else to the first address that is known. */
+static char *login_line(json_object *d) {
+        const char *user = json_string(d, "user"), *address = json_string_at(json_get(d, "addresses"), 0);
+        int64_t port = json_int(d, "ssh_port", 0);
+        char *line = NULL;
+        int r = 0;
+
+        if (port > 0)
+                r = asprintf(&line, "ssh -p %lld %s%s127.0.0.1", (long long) port, user ?: "",
+                             str_empty(user) ? "" : "@");
+        else if (address)
+                r = asprintf(&line, "ssh %s%s%s", user ?: "", str_empty(user) ? "" : "@", address);
+        return r < 0 ? NULL : line;
+}
+
 static void print_heading(json_object *d) {
         const char *state = json_string(d, "state"), *color = color_of(stdout, state_color(state));
 
@@ -254,6 +271,7 @@ static void print_heading(json_object *d) {
 static void print_info(Client *c, json_object *d, json_object *device_paths) {
         _cleanup_free_ char *owner = user_text(json_int(d, "owner", -1));
         _cleanup_free_ char *addresses = join_strings(json_get(d, "addresses"), " ");
+        _cleanup_free_ char *login = login_line(d);
 
         print_heading(d);
         print_field("UUID", json_string(d, "uuid"));
@@ -271,6 +289,7 @@ static void print_info(Client *c, json_object *d, json_object *device_paths) {
         print_field("Graphics", json_string(d, "graphics"));
         print_field("Network", json_string(d, "network"));
         print_field("Addresses", str_empty(addresses) ? NULL : addresses);
+        print_field("Log in", login);
         print_field("CPU pinning", json_string(d, "pin"));
         print_field("Huge pages", json_string(d, "hugepages"));
         print_field("NUMA", json_string(d, "numa"));

@@ -570,7 +570,10 @@ int manager_remove_image(Call *call, Error *error) {
                 return error_set(error, ERROR_NO_SUCH_IMAGE, "The image %s is gone", request->name);
 
         r = image_store_remove(manager_of(call)->state_fd, owner, request->name, error);
-        return r < 0 ? r : call_reply(call, "");
+        if (r < 0)
+                return r;
+        image_bases_collect(manager_of(call));
+        return call_reply(call, "");
 }
 
 /* --- StopAllVMs ------------------------------------------------------------------------------------------- */

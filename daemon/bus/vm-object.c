@@ -414,6 +414,7 @@ static const char *text_property(const VmSpec *spec, const char *property) {
                 { "Network", spec->network },     { "Image", spec->image },
                 { "Pin", spec->pin },             { "HugePages", spec->hugepages },
                 { "NUMA", spec->numa },           { "OnStop", spec->on_stop },
+                { "User", spec->user },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(texts); i++)
@@ -446,6 +447,10 @@ GETTER(get_cpus) {
 
 GETTER(get_io_threads) {
         return sd_bus_message_append(reply, "u", (uint32_t) ((Vm *) userdata)->spec->io_threads);
+}
+
+GETTER(get_ssh_port) {
+        return sd_bus_message_append(reply, "q", (uint16_t) ((Vm *) userdata)->spec->ssh_port);
 }
 
 GETTER(get_created_at) {
@@ -495,6 +500,8 @@ const sd_bus_vtable vm_properties[] = {
         SD_BUS_PROPERTY("TPM", "b", get_tpm, 0, CONSTANT),
         SD_BUS_PROPERTY("Autostart", "b", get_autostart, 0, CHANGES),
         SD_BUS_PROPERTY("Network", "s", get_text, 0, CHANGES),
+        SD_BUS_PROPERTY("SSHPort", "q", get_ssh_port, 0, CHANGES),
+        SD_BUS_PROPERTY("User", "s", get_text, 0, CHANGES),
         SD_BUS_PROPERTY("Image", "s", get_text, 0, CHANGES),
         SD_BUS_PROPERTY("DiskBytes", "t", get_disk_bytes, 0, CHANGES),
         SD_BUS_PROPERTY("Pin", "s", get_text, 0, CHANGES),

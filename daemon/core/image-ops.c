@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
+#include "base/io.h"
+#include "base/log.h"
+#include "base/strv.h"
 #include "image-ops.h"
 #include "quota.h"
 
@@ -162,4 +166,82 @@ int image_import(Manager *m, uid_t caller, const char *name, int fd, Job **ret, 
 
         *ret = TAKE_PTR(job);
         return 0;
+}
+
+/* --- images under disks ----------------------------------------------------------------------------------- */
+
+#define BASES "bases"
+#define BASE_NAME_MAX 64
+
+/* Its inode is what it is, also when the name in the store goes and another image gets it. Once libvirt has given
+ * the file to QEMU's user we may give it no more names, so this one is kept for as long as the file. */
+static int give_name(int dir_fd, int fd, const char *name) {
+        char path[32];
+
+        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        if (linkat(AT_FDCWD, path, dir_fd, name, AT_SYMLINK_FOLLOW) < 0 && errno != EEXIST)
+                return -errno;
+        return 0;
+}
+
+static int open_bases(const Manager *m) {
+        int fd = openat(m->state_fd, BASES, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+        return fd < 0 ? -errno : fd;
+}
+
+/* QEMU's user passes through, and cannot look around. */
+static int prepare_bases(const Manager *m) {
+        if (mkdirat(m->state_fd, BASES, 0711) < 0 && errno != EEXIST)
+                return -errno;
+
+        int fd = open_bases(m);
+        if (fd >= 0 && fchmod(fd, 0711) < 0) {
+                int r = -errno;
+                close_fd(fd);
+                return r;
+        }
+        return fd;
+}
+
+int image_base_name(Manager *m, int fd, const char *format, char **ret_path, Error *error) {
+        _cleanup_close_ int dir_fd = prepare_bases(m);
+        char name[BASE_NAME_MAX];
+        struct stat st;
+        int r = dir_fd;
+
+        if (r >= 0 && fstat(fd, &st) < 0)
+                r = -errno;
+        if (r >= 0) {
+                (void) snprintf(name, sizeof(name), "%llu.%s", (unsigned long long) st.st_ino, format);
+                r = give_name(dir_fd, fd, name);
+        }
+        if (r < 0)
+                return error_set_errno(error, r, "Could not lay the disk over the image");
+        return asprintf(ret_path, "%s/" BASES "/%s", m->config->state_dir, name) < 0 ? -ENOMEM : 0;
+}
+
+static bool is_needed(const Manager *m, const char *name) {
+        for (size_t i = 0; i < m->n_vms; i++) {
+                const char *path = m->vms[i]->spec->base_path, *slash = path ? strrchr(path, '/') : NULL;
+
+                if (slash && streq(slash + 1, name))
+                        return true;
+        }
+        return false;
+}
+
+/* Before libvirt was reached, nobody knows what the VMs are. */
+void image_bases_collect(Manager *m) {
+        _cleanup_close_ int dir_fd = m->reconciled ? open_bases(m) : -EBADF;
+        _cleanup_strv_ char **names = NULL;
+        struct stat st;
+
+        if (dir_fd < 0 || list_dir_at(dir_fd, ".", &names) < 0)
+                return;
+
+        STRV_FOREACH(name, names)
+                if (!is_needed(m, *name) && fstatat(dir_fd, *name, &st, AT_SYMLINK_NOFOLLOW) >= 0 &&
+                    st.st_nlink == 1 && unlinkat(dir_fd, *name, 0) < 0)
+                        log_errno(-errno, "Could not remove the base %s of disks that are gone", *name);
 }

@@ -9,6 +9,7 @@
 #include "manager.h"
 #include "plan-tuning.h"
 #include "quota.h"
+#include "ssh-port.h"
 
 Plan *plan_free(Plan *plan) {
         if (!plan)
@@ -98,6 +99,11 @@ static int fill_strings(const VmRequest *request, VmSpec *spec) {
 
         for (size_t i = 0; i < ELEMENTSOF(strings); i++) {
                 int r = copy_string(strings[i].from, strings[i].to);
+                if (r < 0)
+                        return r;
+        }
+        if (request->has_cloud_init) {
+                int r = copy_string(request->cloud_init.user, &spec->user);
                 if (r < 0)
                         return r;
         }
@@ -430,6 +436,20 @@ static bool network_is_allowed(const Manager *m, const VirtCapabilities *capabil
         return strv_contains(m->config->networks, network) && strv_contains(capabilities->networks, network);
 }
 
+/* Without a port that leads in, nobody on the host can log in. */
+static int judge_user_network(Manager *m, Plan *plan, const VirtCapabilities *capabilities) {
+        unsigned port = capabilities->passt ? ssh_port_choose(m) : 0;
+
+        plan->spec->ssh_port = port;
+        if (port > 0)
+                return add_finding(plan, SEVERITY_INFO, ERROR_NONE, "ssh-forwarded", NULL,
+                                   "The guest's ssh is reached at 127.0.0.1 port %u of the host", port);
+        return add_finding(plan, SEVERITY_WARN, ERROR_NOT_READY, "user-network",
+                           "Use a network of libvirt's ('virsh net-start default' makes it available). A libvirt "
+                           "that was built for passt forwards a port with the package passt.",
+                           "The guest reaches out through user networking, and cannot be reached from the host");
+}
+
 static int choose_network(Manager *m, Plan *plan, const VmRequest *request,
                           const VirtCapabilities *capabilities) {
         const char *asked = request->network;
@@ -440,10 +460,10 @@ static int choose_network(Manager *m, Plan *plan, const VmRequest *request,
 
                 if (r < 0 || has_default)
                         return r;
-                return add_finding(plan, SEVERITY_WARN, ERROR_NOT_READY, "user-network",
-                                   "'virsh net-start default' makes libvirt's network available.",
-                                   "The network default is not active: the guest reaches out through user "
-                                   "networking, and cannot be reached from the host");
+                r = add_finding(plan, SEVERITY_WARN, ERROR_NOT_READY, "no-default-network",
+                                "'virsh net-start default' makes libvirt's network available.",
+                                "The network default is not active: the guest gets user networking");
+                return r < 0 ? r : judge_user_network(m, plan, capabilities);
         }
 
         if (!streq(asked, "none") && !streq(asked, "user")) {
@@ -457,7 +477,9 @@ static int choose_network(Manager *m, Plan *plan, const VmRequest *request,
                                            "Have it started with 'virsh net-start', or use --network user.",
                                            "The network %s is not active", asked);
         }
-        return copy_string(asked, &plan->spec->network);
+
+        int r = copy_string(asked, &plan->spec->network);
+        return r < 0 || !streq(asked, "user") ? r : judge_user_network(m, plan, capabilities);
 }
 
 static int judge_libvirt(Manager *m, Plan *plan, const VmRequest *request) {

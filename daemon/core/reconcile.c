@@ -10,6 +10,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/strv.h"
+#include "image-ops.h"
 #include "job-record.h"
 #include "manager.h"
 #include "observer.h"
@@ -445,6 +446,7 @@ static void on_connected(DomainInfo *domains, size_t n, void *userdata) {
         reconcile_claims(m);
         pages_reconcile(m);
         remove_unfinished_vms(m);
+        image_bases_collect(m);
         job_records_settle(m);
         reservations_take(m, autostart);
         if (m->observer)

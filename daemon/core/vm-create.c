@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "image-ops.h"
 #include "manager.h"
 #include "observer.h"
 #include "quota.h"
@@ -77,6 +78,12 @@ static int take_disk(Job *job, const ImageInfo *info) {
                 return -ENOMEM;
         }
 
+        if (!info->overlay) {
+                free(spec->base_path);
+                free(spec->base_format);
+                spec->base_path = spec->base_format = NULL;
+        }
+
         spec->disk_format = strdup(info->format);
         return spec->disk_format ? 0 : -ENOMEM;
 }
@@ -123,6 +130,33 @@ static int open_source(Job *job, int *ret, Error *error) {
         return r;
 }
 
+/* From here on the base stays; whether the disk needs it turns out later. */
+static int take_base(Job *job, int source, Error *error) {
+        VmSpec *spec = job->vm->spec;
+        _cleanup_image_info_ ImageInfo info = {};
+        int r;
+
+        r = image_peek(source, &info, error);
+        if (r < 0)
+                return r;
+        r = image_base_name(job->manager, source, info.format, &spec->base_path, error);
+        if (r < 0)
+                return r;
+        spec->base_format = TAKE_PTR(info.format);
+        return 0;
+}
+
+static int derive_image(Job *job, int source, Error *error) {
+        CreateData *data = data_of(job);
+        int r = take_base(job, source, error);
+
+        if (r < 0)
+                return r;
+        return image_derive(job->manager->event, job->manager->image_helper, source, job->vm->spec->base_path,
+                            data->directory, "disk", data->request->disk_size, VIRTUAL_SIZE_MAX, &disk_handler, job,
+                            &data->task);
+}
+
 static int copy_image(Job *job, Error *error) {
         CreateData *data = data_of(job);
         _cleanup_close_ int source = -EBADF;
@@ -131,6 +165,8 @@ static int copy_image(Job *job, Error *error) {
         r = open_source(job, &source, error);
         if (r < 0)
                 return r;
+        if (data->request->image_name)
+                return derive_image(job, source, error);
         return image_copy(job->manager->event, job->manager->image_helper, source, data->directory, "disk",
                           data->request->disk_size, VIRTUAL_SIZE_MAX, &disk_handler, job, &data->task);
 }
@@ -346,9 +382,11 @@ static void create_ended(Job *job) {
                 return;
 
         Vm *vm = job->vm;
+        Manager *m = job->manager;
         job->vm = NULL;
         observer_vm_removed(vm);
         vm_free(vm);
+        image_bases_collect(m);
 }
 
 static int make_job(Vm *vm, CreateData *data, Job **ret) {

@@ -8,6 +8,7 @@
 
 #include "base/io.h"
 #include "base/log.h"
+#include "image-ops.h"
 #include "image/image.h"
 #include "manager.h"
 #include "observer.h"
@@ -30,6 +31,47 @@ static int kept_disk_path(const Vm *vm, char **ret) {
                                                                                                    : 0;
 }
 
+static void on_flattened(const ImageInfo *info, const Error *error, void *userdata) {
+        job_step_done(userdata, info ? 0 : -error_code_errno(error->code), error);
+}
+
+/* What is laid over an image does not go without it, and the image may be another's: the two become one. */
+static int flatten_disk(Job *job, Error *error) {
+        static const ImageHandler handler = { .done = on_flattened };
+        const VmSpec *spec = job->vm->spec;
+        Manager *m = job->manager;
+        _cleanup_free_ char *directory = NULL, *path = NULL, *name = NULL;
+        _cleanup_close_ int disk = open(spec->disk_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK),
+                            base = open(spec->base_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        ImageTask *task;
+        int r;
+
+        if (disk < 0 || base < 0)
+                return error_set_errno(error, -errno, "Could not open the disk");
+        r = image_store_prepare(m->state_fd, spec->owner, &directory);
+        if (r < 0)
+                return error_set_errno(error, r, "Could not prepare the image store");
+        if (asprintf(&path, "%s/%s", m->config->state_dir, directory) < 0)
+                path = NULL;
+        if (asprintf(&name, "%s-disk", spec->name) < 0)
+                name = NULL;
+        if (!path || !name)
+                return -ENOMEM;
+
+        r = image_flatten(m->event, m->image_helper, disk, base, spec->base_format, path, name, &handler, job, &task);
+        return r < 0 ? error_set_errno(error, r, "Could not start to keep the disk") : STEP_ASYNC;
+}
+
+static int unflatten_disk(const Vm *vm, Error *error) {
+        _cleanup_free_ char *name = NULL;
+
+        if (asprintf(&name, "%s-disk", vm->spec->name) < 0) {
+                name = NULL;
+                return -ENOMEM;
+        }
+        return image_store_remove(vm->manager->state_fd, vm->spec->owner, name, error);
+}
+
 static int run_keep_disk(Job *job, Error *error) {
         const Vm *vm = job->vm;
         _cleanup_free_ char *from = NULL, *to = NULL;
@@ -37,6 +79,8 @@ static int run_keep_disk(Job *job, Error *error) {
 
         if (!stop_data_of(job)->destroy.keep_disk)
                 return STEP_DONE;
+        if (vm->spec->base_path)
+                return flatten_disk(job, error);
 
         if (asprintf(&from, "vms/%s/disk.%s", vm->spec->uuid, disk_suffix(vm->spec)) < 0)
                 return -ENOMEM;
@@ -60,6 +104,8 @@ static int undo_keep_disk(Job *job, Error *error) {
 
         if (!stop_data_of(job)->destroy.keep_disk)
                 return STEP_DONE;
+        if (vm->spec->base_path)
+                return unflatten_disk(vm, error);
         if (asprintf(&to, "vms/%s/disk.%s", vm->spec->uuid, disk_suffix(vm->spec)) < 0)
                 return -ENOMEM;
 
@@ -105,6 +151,7 @@ static void destroy_ended(Job *job) {
         job->vm = NULL;
         observer_vm_removed(vm);
         vm_free(vm);
+        image_bases_collect(job->manager);
 }
 
 static int add_destroy_steps(Job *job) {

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 
 #include "base/json.h"
+#include "format.h"
 #include "helper.h"
 #include "temporary.h"
 
@@ -16,6 +17,7 @@ typedef struct Copy {
         const char *name;
         uint64_t grow_to;
         uint64_t max;
+        const char *base; /* the source's own path, if it is an image of the store */
 } Copy;
 
 static const struct {
@@ -34,6 +36,7 @@ static int parse_request(struct json_object *request, Copy *ret, Error *error) {
                 .name = json_string(request, "name"),
                 .grow_to = whole_sectors(request_size(request, "grow")),
                 .max = request_size(request, "max"),
+                .base = json_string(request, "base"),
         };
 
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
@@ -154,15 +157,92 @@ static int publish(Temporary *t, const Copy *copy, const ImageInfo *info, Error 
         return r < 0 ? error_set_errno(error, r, "Could not write the image to disk") : 0;
 }
 
-static int copy_to(int dir_fd, const Copy *copy, uint64_t size, ImageInfo *info, Error *error) {
+static int copy_bytes(int dir_fd, const char *name, uint64_t size, Temporary *t, Error *error) {
+        int r = temporary_open(dir_fd, name, t);
+
+        if (r < 0)
+                return error_set_errno(error, r, "Could not create a file for the image");
+        return transfer(HANDED_FD, t->fd, size, error);
+}
+
+/* Of the client's file there is a copy first, which it cannot change while it is read. */
+static int copy_converted(int dir_fd, const Copy *copy, uint64_t size, Temporary *t, Error *error) {
+        _cleanup_temporary_ Temporary foreign = TEMPORARY_INIT;
+        _cleanup_free_ char *name = NULL;
+        const char *driver, *what;
+        int r;
+
+        if (asprintf(&name, "%s.foreign", copy->name) < 0)
+                return -ENOMEM;
+        r = copy_bytes(dir_fd, name, size, &foreign, error);
+        if (r < 0)
+                return r;
+
+        driver = image_convertible(foreign.fd, size, &what);
+        if (!driver)
+                return error_set(error, ERROR_INVALID_OPTION, "image changed while it was copied");
+
+        r = temporary_open(dir_fd, copy->name, t);
+        if (r < 0)
+                return error_set_errno(error, r, "Could not create a file for the image");
+        return convert(foreign.fd, size, t->fd, driver, what, error);
+}
+
+/* The base is not opened for it: it was judged just now, and is ours. */
+static int create_overlay(int fd, const Copy *copy, const ImageInfo *base, Error *error) {
+        char path[32], size[24];
+
+        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        (void) snprintf(size, sizeof(size), "%llu",
+                        (unsigned long long) MAX(base->virtual_size, copy->grow_to));
+        return run_tool((const char *const[]) { "qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", base->format,
+                                               "-b", copy->base, "--", path, size, NULL },
+                        -EBADF, fd, "qemu-utils", error);
+}
+
+/* What judges images refuses those with a base; this one is of our own making. */
+static int lay_over(int dir_fd, const Copy *copy, ImageInfo *info, Error *error) {
         _cleanup_temporary_ Temporary t = TEMPORARY_INIT;
+        _cleanup_image_info_ ImageInfo made = {};
         int r;
 
         r = temporary_open(dir_fd, copy->name, &t);
         if (r < 0)
-                return error_set_errno(error, r, "Could not create a file for the image");
+                return error_set_errno(error, r, "Could not create a file for the disk");
+        r = create_overlay(t.fd, copy, info, error);
+        if (r >= 0)
+                r = image_peek(t.fd, &made, error);
+        if (r >= 0)
+                r = publish(&t, copy, &made, error);
+        if (r < 0)
+                return r;
 
-        r = transfer(HANDED_FD, t.fd, size, error);
+        image_info_clear(info);
+        *info = made;
+        info->overlay = true;
+        made = (ImageInfo) {};
+        return 0;
+}
+
+static bool can_reflink(int dir_fd, uint64_t size) {
+        _cleanup_temporary_ Temporary probe = TEMPORARY_INIT;
+        _cleanup_error_ Error ignored = ERROR_INIT;
+
+        return temporary_open(dir_fd, "reflink", &probe) >= 0 && reflink(HANDED_FD, probe.fd, size, &ignored) > 0;
+}
+
+static bool must_convert(const Copy *copy, uint64_t size) {
+        const char *what;
+
+        return copy->kind == IMAGE_DISK && image_convertible(HANDED_FD, size, &what);
+}
+
+static int copy_to(int dir_fd, const Copy *copy, uint64_t size, bool foreign, ImageInfo *info, Error *error) {
+        _cleanup_temporary_ Temporary t = TEMPORARY_INIT;
+        int r;
+
+        r = foreign ? copy_converted(dir_fd, copy, size, &t, error)
+                    : copy_bytes(dir_fd, copy->name, size, &t, error);
         if (r < 0)
                 return r;
 
@@ -199,8 +279,11 @@ int operation_copy(struct json_object *request, ImageInfo *ret, Error *error) {
         if (r < 0)
                 return r;
 
-        r = judge(HANDED_FD, &copy, ret, error);
+        bool foreign = !copy.base && must_convert(&copy, size);
+        r = foreign ? 0 : judge(HANDED_FD, &copy, ret, error);
         if (r < 0)
                 return r;
-        return copy_to(dir_fd, &copy, size, ret, error);
+        if (copy.base && !can_reflink(dir_fd, size))
+                return lay_over(dir_fd, &copy, ret, error);
+        return copy_to(dir_fd, &copy, size, foreign, ret, error);
 }

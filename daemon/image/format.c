@@ -15,20 +15,21 @@ typedef struct Format {
         int64_t offset; /* below 0: from the end */
         size_t size;
         const char *magic;
+        const char *driver; /* qemu-img's name, where it converts such an image from one file alone */
 } Format;
 
 #define MAGIC(offset, magic) (offset), sizeof(magic) - 1, magic
 
 static const Format formats[] = {
         { "a qcow image of version 1", CONVERT, MAGIC(0, "QFI\xfb\0\0\0\1") },
-        { "a QED image", CONVERT, MAGIC(0, "QED\0") },
-        { "a VMware disk (VMDK)", CONVERT, MAGIC(0, "KDMV") },
+        { "a QED image", CONVERT, MAGIC(0, "QED\0"), "qed" },
+        { "a VMware disk (VMDK)", CONVERT, MAGIC(0, "KDMV"), "vmdk" },
         { "a VMware disk (VMDK)", CONVERT, MAGIC(0, "COWD") },
         { "the description of a VMware disk (VMDK)", CONVERT, MAGIC(0, "# Disk DescriptorFile") },
-        { "a VirtualBox disk (VDI)", CONVERT, MAGIC(64, "\x7f\x10\xda\xbe") },
-        { "a Hyper-V disk (VHDX)", CONVERT, MAGIC(0, "vhdxfile") },
-        { "a Virtual PC disk (VHD)", CONVERT, MAGIC(0, "conectix") },
-        { "a Virtual PC disk (VHD)", CONVERT, MAGIC(-512, "conectix") },
+        { "a VirtualBox disk (VDI)", CONVERT, MAGIC(64, "\x7f\x10\xda\xbe"), "vdi" },
+        { "a Hyper-V disk (VHDX)", CONVERT, MAGIC(0, "vhdxfile"), "vhdx" },
+        { "a Virtual PC disk (VHD)", CONVERT, MAGIC(0, "conectix"), "vpc" },
+        { "a Virtual PC disk (VHD)", CONVERT, MAGIC(-512, "conectix"), "vpc" },
         { "a Parallels disk", CONVERT, MAGIC(0, "WithoutFreeSpace") },
         { "a Parallels disk", CONVERT, MAGIC(0, "WithouFreSpacExt") },
         { "a Bochs disk", CONVERT, MAGIC(0, "Bochs Virtual HD Image") },
@@ -77,6 +78,7 @@ int image_read_at(int fd, uint64_t offset, void *buffer, size_t size) {
         return 0;
 }
 
+/* 1 if it is. */
 static int format_matches(const Format *f, int fd, uint64_t file_size) {
         uint64_t offset = f->offset < 0 ? file_size - (uint64_t) -f->offset : (uint64_t) f->offset;
         char buffer[MAGIC_SIZE_MAX];
@@ -91,18 +93,38 @@ static int format_matches(const Format *f, int fd, uint64_t file_size) {
         return memcmp(buffer, f->magic, f->size) == 0;
 }
 
-int image_refuse_foreign(int fd, uint64_t size, Error *error) {
+static int find_format(int fd, uint64_t size, const Format **ret) {
         for (size_t i = 0; i < ELEMENTSOF(formats); i++) {
                 int r = format_matches(&formats[i], fd, size);
-                if (r < 0)
-                        return error_set_errno(error, r, "Could not read the image");
-                if (r == 0)
-                        continue;
 
-                r = error_set(error, ERROR_IMAGE_REJECTED, "The image is %s, neither raw nor qcow2",
-                              formats[i].what);
-                error_set_remedy(error, "%s", formats[i].remedy);
-                return r;
+                if (r > 0)
+                        *ret = &formats[i];
+                if (r != 0)
+                        return r;
         }
         return 0;
+}
+
+int image_refuse_foreign(int fd, uint64_t size, Error *error) {
+        const Format *format = NULL;
+        int r;
+
+        r = find_format(fd, size, &format);
+        if (r < 0)
+                return error_set_errno(error, r, "Could not read the image");
+        if (r == 0)
+                return 0;
+
+        r = error_set(error, ERROR_IMAGE_REJECTED, "The image is %s, neither raw nor qcow2", format->what);
+        error_set_remedy(error, "%s", format->remedy);
+        return r;
+}
+
+const char *image_convertible(int fd, uint64_t size, const char **ret_what) {
+        const Format *format = NULL;
+
+        if (find_format(fd, size, &format) <= 0)
+                return NULL;
+        *ret_what = format->what;
+        return format->driver;
 }

@@ -18,6 +18,7 @@ static const struct {
 } operations[] = {
         { "copy", operation_copy },
         { "empty", operation_empty },
+        { "flatten", operation_flatten },
         { "seed", operation_seed },
 };
 
@@ -72,6 +73,7 @@ static struct json_object *info_to_json(const ImageInfo *info) {
         json_add_string(o, "format", info->format);
         json_object_object_add(o, "virtual_size", json_object_new_uint64(info->virtual_size));
         json_object_object_add(o, "used", json_object_new_uint64(info->used));
+        json_object_object_add(o, "overlay", json_object_new_boolean(info->overlay));
         return o;
 }
 
@@ -101,7 +103,7 @@ int main(int argc, char *argv[]) {
         (void) umask(0077);
         (void) setrlimit(RLIMIT_CORE, &(struct rlimit) {}); /* memory may hold a client's secrets */
 
-        r = drop_capabilities();
+        r = drop_capabilities(argc == 2 && streq(argv[1], "flatten"));
         if (r < 0)
                 (void) error_set_errno(&error, r, "Could not drop privileges");
         else

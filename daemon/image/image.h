@@ -17,6 +17,7 @@ typedef struct ImageInfo {
         char *format;          /* "raw" or "qcow2" */
         uint64_t virtual_size; /* bytes the guest sees */
         uint64_t used;         /* bytes allocated on the host */
+        bool overlay;          /* laid over its base, which must stay as it is */
 } ImageInfo;
 
 void image_info_clear(ImageInfo *info);
@@ -54,6 +55,16 @@ typedef struct ImageTask ImageTask;
 int image_copy(sd_event *event, const char *helper, int source, const char *dir_path,
                const char *name, uint64_t grow_to, uint64_t max_virtual,
                const ImageHandler *handler, void *userdata, ImageTask **ret);
+/* The same for an image of the store, base_path: a reflink where the file system can, else an overlay, which takes no
+ * time and no space either. */
+int image_derive(sd_event *event, const char *helper, int source, const char *base_path, const char *dir_path,
+                 const char *name, uint64_t grow_to, uint64_t max_virtual, const ImageHandler *handler,
+                 void *userdata, ImageTask **ret);
+/* An overlay and its base as one image of its own: dir_path/NAME.qcow2. The files are ours, but may belong to
+ * QEMU's user. */
+int image_flatten(sd_event *event, const char *helper, int overlay, int base, const char *base_format,
+                  const char *dir_path, const char *name, const ImageHandler *handler, void *userdata,
+                  ImageTask **ret);
 /* The same for a CD-ROM or a ROM: dir_path/NAME.iso or NAME.rom, unchanged. */
 int image_copy_readonly(sd_event *event, const char *helper, ImageKind kind, int source,
                         const char *dir_path, const char *name, uint64_t max_size,

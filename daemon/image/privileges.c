@@ -19,13 +19,19 @@ static int keep_dropped(void) {
         return 0;
 }
 
-int drop_capabilities(void) {
+int drop_capabilities(bool may_read) {
         struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-        struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
+        struct __user_cap_data_struct left[_LINUX_CAPABILITY_U32S_3] = {};
         int r;
 
         r = keep_dropped();
         if (r < 0)
                 return r;
-        return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+        if (may_read)
+                left[0].effective = left[0].permitted = left[0].inheritable = 1U << CAP_DAC_READ_SEARCH;
+        if (syscall(SYS_capset, &header, left) < 0)
+                return -errno;
+        if (may_read && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_READ_SEARCH, 0, 0) < 0)
+                return -errno;
+        return 0;
 }

@@ -30,6 +30,7 @@ static int info_from_json(struct json_object *o, ImageInfo *ret) {
                 .format = copy,
                 .virtual_size = (uint64_t) json_number(o, "virtual_size", 0),
                 .used = (uint64_t) json_number(o, "used", 0),
+                .overlay = json_object_get_boolean(json_object_object_get(o, "overlay")),
         };
         return 0;
 }
@@ -60,10 +61,9 @@ static void on_done(struct json_object *result, const Error *error, void *userda
         task->handler.done(error_is_set(&outcome) ? NULL : &info, &outcome, task->userdata);
 }
 
-/* fd below 0: none. */
-static int start(sd_event *event, const char *helper, const char *operation,
-                 struct json_object *request, int fd, const ImageHandler *handler, void *userdata,
-                 ImageTask **ret) {
+static int start_with(sd_event *event, const char *helper, const char *operation,
+                      struct json_object *request, const int fds[], size_t n_fds,
+                      const ImageHandler *handler, void *userdata, ImageTask **ret) {
         static const ChildHandler child_handler = { .progress = on_progress, .done = on_done };
         _cleanup_free_ ImageTask *task = calloc(1, sizeof(ImageTask));
         int r;
@@ -73,13 +73,20 @@ static int start(sd_event *event, const char *helper, const char *operation,
 
         task->handler = *handler;
         task->userdata = userdata;
-        r = child_spawn(event, (const char *const[]) { helper, operation, NULL }, request, &fd,
-                        fd >= 0, &child_handler, task, &task->child);
+        r = child_spawn(event, (const char *const[]) { helper, operation, NULL }, request, fds, n_fds,
+                        &child_handler, task, &task->child);
         if (r < 0)
                 return r;
 
         *ret = TAKE_PTR(task);
         return 0;
+}
+
+/* fd below 0: none. */
+static int start(sd_event *event, const char *helper, const char *operation,
+                 struct json_object *request, int fd, const ImageHandler *handler, void *userdata,
+                 ImageTask **ret) {
+        return start_with(event, helper, operation, request, &fd, fd >= 0, handler, userdata, ret);
 }
 
 static void add_u64(struct json_object *o, const char *key, uint64_t value) {
@@ -103,6 +110,30 @@ int image_copy(sd_event *event, const char *helper, int source, const char *dir_
         add_u64(request, "grow", grow_to);
         add_u64(request, "max", max_virtual);
         return start(event, helper, "copy", request, source, handler, userdata, ret);
+}
+
+int image_derive(sd_event *event, const char *helper, int source, const char *base_path, const char *dir_path,
+                 const char *name, uint64_t grow_to, uint64_t max_virtual, const ImageHandler *handler,
+                 void *userdata, ImageTask **ret) {
+        _cleanup_json_ struct json_object *request = new_request(dir_path);
+
+        json_add_string(request, "kind", "disk");
+        json_add_string(request, "name", name);
+        json_add_string(request, "base", base_path);
+        add_u64(request, "grow", grow_to);
+        add_u64(request, "max", max_virtual);
+        return start(event, helper, "copy", request, source, handler, userdata, ret);
+}
+
+int image_flatten(sd_event *event, const char *helper, int overlay, int base, const char *base_format,
+                  const char *dir_path, const char *name, const ImageHandler *handler, void *userdata,
+                  ImageTask **ret) {
+        _cleanup_json_ struct json_object *request = new_request(dir_path);
+
+        json_add_string(request, "name", name);
+        json_add_string(request, "base_format", base_format);
+        return start_with(event, helper, "flatten", request, (const int[]) { overlay, base }, 2, handler,
+                          userdata, ret);
 }
 
 int image_copy_readonly(sd_event *event, const char *helper, ImageKind kind, int source,

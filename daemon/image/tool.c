@@ -76,7 +76,7 @@ finish:
         return r;
 }
 
-static void log_messages(const char *tool, int fd) {
+void log_tool_messages(const char *tool, int fd) {
         char text[TOOL_OUTPUT_MAX + 1];
         ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
         _cleanup_strv_ char **lines = NULL;
@@ -98,7 +98,7 @@ static int wait_for(pid_t pid, int *ret_status) {
         return 0;
 }
 
-static int tool_missing(const char *tool, const char *package, Error *error) {
+int tool_missing(const char *tool, const char *package, Error *error) {
         int r = error_set(error, ERROR_NOT_READY, "The program %s is not installed", tool);
 
         error_set_remedy(error, "Install the package %s.", package);
@@ -127,7 +127,7 @@ int run_tool(const char *const argv[], int output_fd, int extra_fd, const char *
         if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
                 return 0;
 
-        log_messages(argv[0], messages_fd);
+        log_tool_messages(argv[0], messages_fd);
         return error_set(error, ERROR_INTERNAL, "%s failed; the journal of vmkitd has its messages",
                          argv[0]);
 }

@@ -229,7 +229,7 @@ static int copy_all(Transfer *t, Error *error) {
 }
 
 /* 1 if the file system could share the blocks. */
-static int clone(const Transfer *t, Error *error) {
+static int share(const Transfer *t, Error *error) {
         struct stat st;
 
         if (ioctl(t->target, FICLONE, t->source) < 0)
@@ -244,13 +244,19 @@ static int clone(const Transfer *t, Error *error) {
         return 1;
 }
 
+int reflink(int source, int target, uint64_t size, Error *error) {
+        const Transfer t = { .source = source, .target = target, .size = size };
+
+        return share(&t, error);
+}
+
 int transfer(int source, int target, uint64_t size, Error *error) {
         _cleanup_free_ uint8_t *buffer = NULL;
         Transfer t = { .source = source, .target = target, .size = size, .in_kernel = true };
         int r;
 
         child_report_progress("copying", 0);
-        r = clone(&t, error);
+        r = share(&t, error);
         if (r != 0)
                 return r < 0 ? r : 0;
 

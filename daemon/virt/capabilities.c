@@ -2,11 +2,13 @@
 
 /* What this libvirt, its QEMU and the firmware that is installed can do. */
 
+#include <libvirt/virterror.h>
+
 #include "base/strv.h"
 #include "capabilities.h"
 #include "xml.h"
 
-static void parse_capabilities(const char *text, VirtCapabilities *c) {
+void capabilities_parse(const char *text, VirtCapabilities *c) {
         _cleanup_xml_reader_ XmlReader r = {};
 
         if (xml_reader_init(&r, text) < 0)
@@ -23,6 +25,8 @@ static void parse_capabilities(const char *text, VirtCapabilities *c) {
                                       " or enum[@name = 'backendVersion']/value = '2.0']");
         c->spice = xml_exists(&r, NULL,
                               "/domainCapabilities/devices/graphics/enum/value[. = 'spice']");
+        c->passt = xml_exists(&r, NULL, "/domainCapabilities/devices/interface[@supported = 'yes']"
+                                        "/enum[@name = 'backendType']/value[. = 'passt']");
         c->vnc = xml_exists(&r, NULL, "/domainCapabilities/devices/graphics/enum/value[. = 'vnc']");
 }
 
@@ -31,8 +35,29 @@ static bool read_domain_type(virConnectPtr connection, const char *type, VirtCap
 
         text = virConnectGetDomainCapabilities(connection, NULL, "x86_64", "q35", type, 0);
         if (text)
-                parse_capabilities(text, c);
+                capabilities_parse(text, c);
         return text;
+}
+
+/* Whether a firmware with keys in it is installed does not stand in the capabilities: libvirt has to look for it,
+ * which it does when it translates a domain that wants one. Any other failure is not about that. */
+static bool has_enrolled_keys(virConnectPtr connection, const char *type) {
+        _cleanup_free_ char *domain = NULL, *command = NULL;
+        const char *message;
+
+        if (asprintf(&domain,
+                     "<domain type='%s'><name>secure-boot</name><memory unit='MiB'>64</memory>"
+                     "<os firmware='efi'><type arch='x86_64' machine='q35'>hvm</type><firmware>"
+                     "<feature enabled='yes' name='enrolled-keys'/>"
+                     "<feature enabled='yes' name='secure-boot'/></firmware></os>"
+                     "<features><acpi/><smm state='on'/></features></domain>", type) < 0) {
+                domain = NULL;
+                return true;
+        }
+
+        command = virConnectDomainXMLToNative(connection, "qemu-argv", domain, 0);
+        message = command ? NULL : virGetLastErrorMessage();
+        return !message || !strcasestr(message, "firmware");
 }
 
 static int read_networks(virConnectPtr connection, char ***ret) {
@@ -66,6 +91,7 @@ int capabilities_read(virConnectPtr connection, VirtCapabilities *ret) {
                 c.kvm = read_domain_type(connection, "kvm", &c);
                 if (!c.kvm)
                         (void) read_domain_type(connection, "qemu", &c);
+                c.secure_boot = c.secure_boot && has_enrolled_keys(connection, c.kvm ? "kvm" : "qemu");
         }
 
         r = read_networks(connection, &c.networks);

@@ -7,4 +7,6 @@
 
 /* Asks libvirt; what it does not answer counts as not there. */
 int capabilities_read(virConnectPtr connection, VirtCapabilities *ret);
+/* Adds what libvirt's description of a domain type says. */
+void capabilities_parse(const char *text, VirtCapabilities *c);
 void capabilities_clear(VirtCapabilities *c);

@@ -110,6 +110,7 @@ void metadata_write(XmlWriter *w, const VmSpec *spec, bool with_namespace) {
         xml_text(w, NAME("autostart"), spec->autostart ? "yes" : "no");
         xml_textf(w, NAME("disk-bytes"), "%llu", (unsigned long long) spec->disk_bytes);
         write_text(w, NAME("image"), spec->image);
+        write_text(w, NAME("user"), spec->user);
         write_text(w, NAME("on-stop"), spec->on_stop);
         write_text(w, NAME("pin"), spec->pin);
         write_text(w, NAME("hugepages"), spec->hugepages);
@@ -153,6 +154,7 @@ static int read_vm_texts(XmlReader *r, VmSpec *spec) {
                 char **ret;
         } texts[] = {
                 { VM_PATH "/" PREFIX "image", &spec->image },
+                { VM_PATH "/" PREFIX "user", &spec->user },
                 { VM_PATH "/" PREFIX "on-stop", &spec->on_stop },
                 { VM_PATH "/" PREFIX "pin", &spec->pin },
                 { VM_PATH "/" PREFIX "hugepages", &spec->hugepages },

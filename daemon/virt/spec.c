@@ -29,6 +29,8 @@ VmSpec *vm_spec_free(VmSpec *spec) {
         free(spec->name);
         free(spec->disk_path);
         free(spec->disk_format);
+        free(spec->base_path);
+        free(spec->base_format);
         free(spec->seed_path);
         free(spec->cdrom_path);
         free(spec->image);
@@ -36,6 +38,7 @@ VmSpec *vm_spec_free(VmSpec *spec) {
         free(spec->graphics);
         free(spec->firmware);
         free(spec->network);
+        free(spec->user);
         free(spec->pin);
         free(spec->hugepages);
         free(spec->numa);
@@ -99,6 +102,7 @@ int vm_spec_copy(const VmSpec *from, VmSpec **ret) {
                 &copy->image,    &copy->on_stop,   &copy->graphics,    &copy->firmware,  &copy->network,
                 &copy->pin,      &copy->hugepages, &copy->numa,        &copy->guest_os,  &copy->domain_type,
                 &copy->nodes,    &copy->emulator_pins,
+                &copy->user,     &copy->base_path, &copy->base_format,
         };
         r = own_texts(texts, ELEMENTSOF(texts));
 

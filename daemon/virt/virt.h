@@ -110,6 +110,7 @@ typedef struct VirtCapabilities {
         bool uefi, secure_boot;    /* firmware for q35 is installed */
         bool tpm;                  /* swtpm 2.0 is usable */
         bool spice, vnc;
+        bool passt;                /* user networking can forward ports */
         char **networks;           /* active ones */
         unsigned long version;     /* libvirt's: 1000000 * major + 1000 * minor + release */
 } VirtCapabilities;

@@ -44,6 +44,8 @@ typedef struct VmSpec {
 
         char *disk_path;        /* our own copy; NULL: no disk of its own */
         char *disk_format;      /* "raw" or "qcow2" */
+        char *base_path;        /* the image of the store that the disk is laid over; NULL: it stands alone */
+        char *base_format;
         uint64_t disk_bytes;    /* what the guest sees of it; 0: no disk */
         char *seed_path;        /* cloud-init ISO; NULL: none */
         char *cdrom_path;       /* our own copy; NULL: none */
@@ -57,6 +59,8 @@ typedef struct VmSpec {
         char *firmware;         /* "uefi", "bios" */
         bool secure_boot, tpm;
         char *network;          /* "none", "user", or a libvirt network */
+        unsigned ssh_port;      /* of 127.0.0.1, forwarded to the guest's port 22 (network "user"); 0: none */
+        char *user;             /* whom cloud-init was told to make; NULL: the image's own */
         char *pin, *hugepages, *numa; /* as asked for; "none" where not */
         unsigned io_threads;
         char *guest_os;         /* "linux", "windows", "other" */

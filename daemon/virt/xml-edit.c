@@ -193,8 +193,11 @@ static int remove_hostdevs(XmlReader *r, const VmSpec *spec) {
 
                 for (size_t k = 0; !stays && k < spec->n_devices; k++)
                         stays = is_hostdev_of(r, node, &spec->devices[k]);
-                if (!stays)
+                if (!stays) {
+                        /* The set looks at its nodes once more when it is freed. */
+                        nodes->nodesetval->nodeTab[i] = NULL;
                         remove_node(node);
+                }
         }
         xmlXPathFreeObject(nodes);
         return 0;

@@ -219,6 +219,14 @@ static int read_disks(XmlReader *r, VmSpec *spec) {
                     NULL, &spec->disk_format);
         if (k < 0)
                 return k;
+        k = read_or(r, NULL, "/domain/devices/disk[target/@dev = '" DISK_TARGET
+                    "']/backingStore/source/@file", NULL, &spec->base_path);
+        if (k < 0)
+                return k;
+        k = read_or(r, NULL, "/domain/devices/disk[target/@dev = '" DISK_TARGET
+                    "']/backingStore[source]/format/@type", NULL, &spec->base_format);
+        if (k < 0)
+                return k;
         k = read_or(r, NULL, "/domain/devices/disk[target/@dev = '" SEED_DISK_TARGET
                     "' or target/@dev = '" SEED_CDROM_TARGET "']/source/@file",
                     NULL, &spec->seed_path);
@@ -229,7 +237,22 @@ static int read_disks(XmlReader *r, VmSpec *spec) {
                        &spec->cdrom_path);
 }
 
+static int read_ssh_port(XmlReader *r, VmSpec *spec) {
+        uint64_t port = 0;
+        int k;
+
+        k = xml_uint(r, NULL, "/domain/devices/interface[1][@type = 'user']"
+                              "/portForward[@proto = 'tcp' and @address = '127.0.0.1']"
+                              "/range[@to = '22']/@start", UINT16_MAX, &port);
+        spec->ssh_port = (unsigned) port;
+        return k < 0 ? k : 0;
+}
+
 static int read_network(XmlReader *r, VmSpec *spec) {
+        int k = read_ssh_port(r, spec);
+
+        if (k < 0)
+                return k;
         if (xml_exists(r, NULL, "/domain/devices/interface[1][@type = 'network']"))
                 return read_or(r, NULL, "/domain/devices/interface[1]/source/@network", "none",
                                &spec->network);

@@ -363,6 +363,19 @@ static void write_queues(XmlWriter *w, const VmSpec *spec, unsigned max) {
                 xml_attributef(w, "queues", "%u", MIN(spec->cpus, max));
 }
 
+/* Stated to its end, so that nobody looks for more in the files. */
+static void write_base(XmlWriter *w, const VmSpec *spec) {
+        if (!spec->base_path)
+                return;
+
+        xml_open(w, "backingStore");
+        xml_attribute(w, "type", "file");
+        xml_leaf(w, "format", "type", spec->base_format, NULL, NULL);
+        xml_leaf(w, "source", "file", spec->base_path, NULL, NULL);
+        xml_leaf(w, "backingStore", NULL, NULL, NULL, NULL);
+        xml_close(w);
+}
+
 /* Caching stays libvirt's default: 'none' wants O_DIRECT, which not every file system under the
  * image directory has, and a guest's flushes are honoured either way. */
 static void write_disk(XmlWriter *w, const VmSpec *spec, const Layout *l) {
@@ -381,6 +394,7 @@ static void write_disk(XmlWriter *w, const VmSpec *spec, const Layout *l) {
                 xml_attribute(w, "iothread", "1");
         xml_close(w);
         xml_leaf(w, "source", "file", spec->disk_path, NULL, NULL);
+        write_base(w, spec);
         xml_leaf(w, "target", "dev", DISK_TARGET, "bus", "virtio");
         write_boot_order(w, l->disk_boot_order);
         write_guest_address(w, PORT_DISK, 0, false);
@@ -475,6 +489,22 @@ static void write_mac(XmlWriter *w, const VmSpec *spec) {
         xml_close(w);
 }
 
+/* QEMU's own user networking cannot be told by libvirt to forward a port; passt can. */
+static void write_ssh_forward(XmlWriter *w, const VmSpec *spec) {
+        if (spec->ssh_port == 0)
+                return;
+
+        xml_leaf(w, "backend", "type", "passt", NULL, NULL);
+        xml_open(w, "portForward");
+        xml_attribute(w, "proto", "tcp");
+        xml_attribute(w, "address", "127.0.0.1");
+        xml_open(w, "range");
+        xml_attributef(w, "start", "%u", spec->ssh_port);
+        xml_attribute(w, "to", "22");
+        xml_close(w);
+        xml_close(w);
+}
+
 static void write_network(XmlWriter *w, const VmSpec *spec) {
         bool user = streq_ptr(spec->network, "user");
 
@@ -486,6 +516,8 @@ static void write_network(XmlWriter *w, const VmSpec *spec) {
         write_mac(w, spec);
         if (!user)
                 xml_leaf(w, "source", "network", spec->network, NULL, NULL);
+        else
+                write_ssh_forward(w, spec);
         xml_leaf(w, "model", "type", "virtio", NULL, NULL);
         /* User networking is one queue. */
         if (!user && spec->cpus > 1) {
@@ -636,7 +668,7 @@ static bool spec_is_complete(const VmSpec *spec) {
         return name_is_valid(spec->name) && uuid_is_valid(spec->uuid) && spec->memory > 0 &&
                spec->memory <= UINT64_MAX - KIB && spec->cpus > 0 &&
                !str_empty(spec->domain_type) && (!spec->disk_path || !str_empty(spec->disk_format)) &&
-               tuning_is_consistent(spec);
+               (!spec->base_path || !str_empty(spec->base_format)) && tuning_is_consistent(spec);
 }
 
 int vm_spec_to_xml(const VmSpec *spec, char **ret) {

@@ -341,12 +341,20 @@ class Caller:
         self.succeed(job)
         return path
 
-    def spawn(self, *argv, **kwargs):
-        """Runs a program as this user. Returns the CompletedProcess."""
+    def as_user(self):
+        """What makes subprocess run a program as this user."""
         environment = {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'DBUS_SYSTEM_BUS_ADDRESS': self.address,
                        'HOME': '/nonexistent', 'LC_ALL': 'C.UTF-8'}
-        return subprocess.run(argv, env=environment, user=self.uid, group=self.uid, extra_groups=[],
-                              text=True, capture_output=True, timeout=TIMEOUT, check=False, **kwargs)
+        return {'env': environment, 'user': self.uid, 'group': self.uid, 'extra_groups': []}
+
+    def spawn(self, *argv, **kwargs):
+        """Runs a program as this user. Returns the CompletedProcess."""
+        return subprocess.run(argv, **self.as_user(), text=True, capture_output=True, timeout=TIMEOUT, check=False,
+                              **kwargs)
+
+    def start(self, *argv, **kwargs):
+        """Starts a program as this user. Returns the Popen."""
+        return subprocess.Popen(argv, **self.as_user(), **kwargs)
 
 
 def _refused(error):
@@ -532,8 +540,8 @@ class Bus:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notify:
             notify.bind(notify_path)
             self.spawn('vmkitd', sandboxed(
-                f'{BUILD}/daemon/vmkitd', '--libvirt-uri', 'test:///default', '--log-level', 'debug',
-                '--host-root', self.path('host'), '--state-dir', self.path('state'), *options),
+                f'{BUILD}/daemon/vmkitd', *self.vmkitd_options(), '--log-level', 'debug',
+                '--state-dir', self.path('state'), *options),
                 env={'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'DBUS_SYSTEM_BUS_ADDRESS': self.address,
                      'NOTIFY_SOCKET': notify_path, **VMKITD_ENVIRONMENT}, umask=0o077)
 
@@ -548,6 +556,9 @@ class Bus:
         self._wait_for_name(NAME, 'vmkitd')
         # libvirt is connected in the background.
         wait_until(self._libvirt_is_there, 'vmkitd to be connected to libvirt')
+
+    def vmkitd_options(self):
+        return ['--libvirt-uri', 'test:///default', '--host-root', self.path('host')]
 
     def _libvirt_is_there(self):
         self._alive('vmkitd')
@@ -660,7 +671,7 @@ class BusTest(unittest.TestCase):
         return json.dumps([objects, sorted(files), self.root.manager('ListImages')], sort_keys=True)
 
 
-def _enter_namespace():
+def _enter_namespace(*namespaces):
     if os.environ.get('VMKIT_BUS_TEST') == 'inside':
         return
     if os.geteuid() != 0:
@@ -674,7 +685,7 @@ def _enter_namespace():
     os.environ['VMKIT_BUS_TEST'] = 'inside'
     # Process IDs of its own too: whatever ends this program, all that it started ends with it.
     os.execvp('unshare', ['unshare', '--mount', '--propagation', _propagation(), '--pid', '--fork', '--kill-child',
-                          '--mount-proc', sys.executable, *sys.argv])
+                          '--mount-proc', *namespaces, sys.executable, *sys.argv])
 
 
 def _propagation():
@@ -694,25 +705,32 @@ def _mount_scratch():
     raise RuntimeError('no directory to mount a tmpfs on')
 
 
-def _overlay(directory):
+def overlay(directory):
     """Makes a directory of the machine writable for the test alone."""
     scratch = tempfile.mkdtemp(prefix='overlay-')
-    os.makedirs(f'{scratch}/upper')
-    os.makedirs(f'{scratch}/work')
+    for name in ('upper', 'work'):
+        os.makedirs(f'{scratch}/{name}')
+    # The directory itself is seen as the upper one.
+    shutil.copystat(directory, f'{scratch}/upper')
+    status = os.stat(directory)
+    os.chown(f'{scratch}/upper', status.st_uid, status.st_gid)
     run('mount', '-t', 'overlay', 'overlay', '-o',
         f'lowerdir={directory},upperdir={scratch}/upper,workdir={scratch}/work', directory)
 
 
-def enter():
-    """Goes on in namespaces of its own; the program begins anew there."""
-    _enter_namespace()
+def enter(*namespaces, prepare=None):
+    """Goes on in namespaces of its own (those of unshare's options too); the program begins anew there, and
+    prepare() does what it needs."""
+    _enter_namespace(*namespaces)
     _mount_scratch()
-    _overlay('/etc')
+    overlay('/etc')
+    if prepare:
+        prepare()
 
 
-def main():
+def main(*namespaces, prepare=None):
     """Runs the tests of the calling program and exits."""
-    enter()
+    enter(*namespaces, prepare=prepare)
     program = unittest.main(module='__main__', exit=False, verbosity=2)
     result = program.result
     failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The image store: what is taken in, what is refused, and who sees it."""
 
+import json
 import os
 import struct
 import subprocess
@@ -14,7 +15,7 @@ CREATE = '''polkit.addRule(function(action, subject) {
     if (action.id == "org.vmkit.create-vm") return polkit.Result.YES; });'''
 
 
-class Images(fixture.BusTest):
+class ImageTest(fixture.BusTest):
     RULES = CREATE
 
     def setUp(self):
@@ -48,6 +49,8 @@ class Images(fixture.BusTest):
     def stored(self, caller=None):
         return {row[0]: row[1:] for row in (caller or self.alice).manager('ListImages')}
 
+
+class Images(ImageTest):
     def test_raw(self):
         with open(self.file('raw'), 'wb') as file:
             file.write(b'\x55' * 8192)
@@ -97,11 +100,70 @@ class Images(fixture.BusTest):
         self.refused('ImageRejected', self.store, self.file('lie'))
         self.assertEqual(self.stored(), {})
 
-    def test_other_formats_are_not_taken_for_disks(self):
-        for name in ('vmdk', 'vdi', 'vhdx', 'qed'):
-            subprocess.run(['qemu-img', 'create', '-q', '-f', name, self.file(name), '4M'], check=True)
+    def foreign(self, name, driver, options=''):
+        """A disk with something on it, in another format."""
+        with open(self.file('content'), 'wb') as file:
+            for offset in (0, 1 << 20, (4 << 20) - 4096):
+                file.seek(offset)
+                file.write(os.urandom(4096))
+        subprocess.run(['qemu-img', 'convert', '-f', 'raw', '-O', driver, *(['-o', options] if options else []),
+                        self.file('content'), self.file(name)], check=True)
+        return self.file(name)
+
+    def test_other_formats_are_converted(self):
+        for name, driver, options in (('vmdk', 'vmdk', ''), ('stream', 'vmdk', 'subformat=streamOptimized'),
+                                      ('vdi', 'vdi', ''), ('vhdx', 'vhdx', ''), ('vhd', 'vpc', 'force_size=on'),
+                                      ('fixed', 'vpc', 'subformat=fixed,force_size=on'), ('qed', 'qed', '')):
             with self.subTest(name):
-                self.refused('ImageRejected', self.store, self.file(name))
+                self.store(self.foreign(name, driver, options), name)
+                self.assertEqual(self.stored()[name][:2], ('qcow2', 4 << 20))
+                stored = self.bus.path('state', 'images', str(fixture.ALICE), f'{name}.qcow2')
+                subprocess.run(['qemu-img', 'compare', '-q', '-f', 'qcow2', '-F', 'raw', stored,
+                                self.file('content')], check=True)
+        self.only_images_in_the_store()
+        self.refused('ImageRejected', self.store, self.foreign('old', 'qcow'), 'old')
+
+    def only_images_in_the_store(self):
+        store = self.bus.path('state', 'images', str(fixture.ALICE))
+        self.assertEqual([f for f in os.listdir(store) if not f.endswith('.qcow2')], [])
+
+    def test_other_formats_that_lead_elsewhere(self):
+        """What they name is a file that root could read."""
+        secret = self.file('secret')
+        with open(secret, 'wb') as file:
+            file.write(b'secret' * 100000)
+        for driver, size in (('vmdk', '4M'), ('qed', '4M')):
+            base = f'{secret}.{driver}'
+            subprocess.run(['qemu-img', 'create', '-q', '-f', driver, base, size], check=True)
+            subprocess.run(['qemu-img', 'create', '-q', '-f', driver, '-b', base, '-F', driver,
+                            self.file(driver)], check=True)
+            with self.subTest(driver):
+                error = self.refused('ImageRejected', self.store, self.file(driver))
+                self.assertNotIn('secret', error.message)
+        with open(self.file('extent'), 'w', encoding='ascii') as file:
+            file.write('# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n'
+                       f'createType="monolithicFlat"\nRW 1000 FLAT "{secret}" 0\n')
+        self.refused('ImageRejected', self.store, self.file('extent'))
+        self.assertEqual(self.stored(), {})
+
+    def test_other_formats_that_are_damaged(self):
+        for driver in ('vmdk', 'vdi', 'vhdx', 'vpc', 'qed'):
+            with open(self.foreign(driver, driver), 'r+b') as file:
+                size = file.seek(0, os.SEEK_END)
+                file.truncate(size // 2)
+            with self.subTest(driver):
+                self.refused('ImageRejected', self.store, self.file(driver), driver)
+        self.assertEqual(self.stored(), {})
+
+    def test_other_formats_that_claim_too_much(self):
+        """A few bytes that stand for more than any disk has."""
+        subprocess.run(['qemu-img', 'create', '-q', '-f', 'qed', '-o', 'cluster_size=64k,table_size=16',
+                        self.file('huge'), '4M'], check=True)
+        with open(self.file('huge'), 'r+b') as file:
+            file.seek(48)        # the size of the disk
+            file.write(struct.pack('<Q', (1 << 62)))
+        self.refused('ImageRejected', self.store, self.file('huge'))
+        self.assertEqual(self.stored(), {})
 
     def test_empty(self):
         with open(self.file('empty'), 'wb'):
@@ -149,6 +211,127 @@ class Images(fixture.BusTest):
             self.refused(('InvalidOption', 'ImageRejected'), self.alice.create, 'shrunk',
                          image=Descriptor(image), disk_size=fixture.u64(1 << 20))
         self.assertEqual(self.alice.manager('ListVMs'), [])
+
+
+class Bases(ImageTest):
+    """Disks that are laid over an image of the store, because a tmpfs cannot share blocks."""
+
+    def disk(self, vm):
+        return self.bus.path('state', 'vms', self.alice.get(vm, 'VM', 'UUID'), 'disk.qcow2')
+
+    def info(self, file):
+        return json.loads(subprocess.run(['qemu-img', 'info', '-U', '--output=json', file], check=True,
+                                         capture_output=True, text=True).stdout)
+
+    def bases(self):
+        directory = self.bus.path('state', 'bases')
+        return os.listdir(directory) if os.path.isdir(directory) else []
+
+    def content(self):
+        with open(self.file('content'), 'wb') as file:
+            for offset in (0, 1 << 20, (8 << 20) - 4096):
+                file.seek(offset)
+                file.write(os.urandom(4096))
+        return self.file('content')
+
+    def assert_same(self, image, driver='qcow2'):
+        subprocess.run(['qemu-img', 'compare', '-q', '-f', driver, '-F', 'raw', image, self.file('content')],
+                       check=True)
+
+    def test_another_vm_costs_no_space(self):
+        for name, driver in (('raw', 'raw'), ('qcow2', 'qcow2')):
+            with self.subTest(name):
+                subprocess.run(['qemu-img', 'convert', '-f', 'raw', '-O', driver, self.content(), self.file('base')],
+                               check=True)
+                self.store(self.file('base'), name)
+                vm = self.alice.create(f'over-{name}', image_name=name)
+                info = self.info(self.disk(vm))
+                self.assertEqual(os.path.dirname(info['backing-filename']), self.bus.path('state', 'bases'))
+                self.assertTrue(os.path.samefile(info['backing-filename'], self.bus.path(
+                    'state', 'images', str(fixture.ALICE), f'{name}.{driver}')))
+                self.assertEqual(info['backing-filename-format'], driver)
+                self.assertLess(info['actual-size'], 1 << 20)
+                self.assertEqual(self.alice.get(vm, 'VM', 'DiskBytes'), 8 << 20)
+                self.assert_same(self.disk(vm))
+
+    def test_a_base_stays_while_it_is_needed(self):
+        """The image can be removed, and its name be had again, under VMs that are laid over it."""
+        self.store(self.content())
+        first = self.alice.create('first', image_name='image')
+        second = self.alice.create('second', image_name='image')
+        self.assertEqual(len(self.bases()), 1)
+        self.alice.manager('RemoveImage', 'image', {})
+        self.assertEqual(self.stored(), {})
+        self.store(self.qcow2('other'))
+        for vm in (first, second):
+            self.assert_same(self.disk(vm))
+        self.alice.succeed(self.alice.vm(first, 'Destroy', {}))
+        self.assert_same(self.disk(second))
+        self.alice.succeed(self.alice.vm(second, 'Destroy', {}))
+        self.assertEqual(self.bases(), [])
+
+    def test_a_base_of_the_store_is_had_again(self):
+        """Also after libvirt has given it to QEMU's user."""
+        self.store(self.content())
+        self.alice.succeed(self.alice.vm(self.alice.create('first', image_name='image'), 'Destroy', {}))
+        [base] = self.bases()
+        os.chown(self.bus.path('state', 'bases', base), fixture.BOB, fixture.BOB)
+        self.assert_same(self.disk(self.alice.create('second', image_name='image')))
+        self.assertEqual(self.bases(), [base])
+
+    def test_a_base_that_nobody_needs_goes_at_the_start(self):
+        self.store(self.content())
+        vm = self.alice.create('gone', image_name='image')
+        self.alice.manager('RemoveImage', 'image', {})
+        self.assertEqual(len(self.bases()), 1)
+        self.bus.restart_vmkitd()        # libvirt's test driver forgets its domains with its last connection
+        self.assertNotIn(vm, self.alice.get(fixture.MANAGER, 'Manager', 'VMs'))
+        self.assertEqual(self.bases(), [])
+
+    def test_a_base_is_not_written_to(self):
+        self.store(self.content())
+        base = self.bus.path('state', 'images', str(fixture.ALICE), 'image.raw')
+        vm = self.alice.create('writer', image_name='image')
+        subprocess.run(['qemu-io', '-f', 'qcow2', '-c', 'write -P 1 0 64k', self.disk(vm)], check=True,
+                       capture_output=True)
+        self.assert_same(base, 'raw')
+
+    def test_growing_over_a_base(self):
+        self.store(self.content())
+        vm = self.alice.create('grown', image_name='image', disk_size=fixture.u64(1 << 30))
+        self.assertEqual(self.alice.get(vm, 'VM', 'DiskBytes'), 1 << 30)
+        self.assertEqual(self.info(self.disk(vm))['virtual-size'], 1 << 30)
+
+    def test_the_kept_disk_needs_no_base(self):
+        self.store(self.content())
+        vm = self.alice.create('kept', image_name='image')
+        subprocess.run(['qemu-io', '-f', 'qcow2', '-c', 'write -P 7 2M 64k', self.disk(vm)], check=True,
+                       capture_output=True)
+        # As libvirt leaves it: the base belongs to QEMU's user, and root is not to need more than it has.
+        base = self.bus.path('state', 'images', str(fixture.ALICE), 'image.raw')
+        os.chown(base, fixture.BOB, fixture.BOB)
+        self.alice.succeed(self.alice.vm(vm, 'Destroy', {'keep-disk': True}))
+        self.alice.manager('RemoveImage', 'image', {})
+        self.assertEqual(self.stored()['kept-disk'][:2], ('qcow2', 8 << 20))
+        kept = self.bus.path('state', 'images', str(fixture.ALICE), 'kept-disk.qcow2')
+        self.assertNotIn('backing-filename', self.info(kept))
+        with open(self.file('content'), 'r+b') as file:
+            file.seek(2 << 20)
+            file.write(b'\7' * (64 << 10))
+        self.assert_same(kept)
+
+    def test_a_disk_that_leads_elsewhere(self):
+        """What QEMU could have written into its disk opens no other file."""
+        secret = self.file('secret')
+        with open(secret, 'wb') as file:
+            file.write(b'secret' * 100000)
+        self.store(self.content())
+        vm = self.alice.create('hostile', image_name='image')
+        subprocess.run(['qemu-img', 'rebase', '-u', '-f', 'qcow2', '-F', 'raw', '-b', secret, self.disk(vm)],
+                       check=True)
+        self.alice.succeed(self.alice.vm(vm, 'Destroy', {'keep-disk': True}))
+        kept = self.bus.path('state', 'images', str(fixture.ALICE), 'hostile-disk.qcow2')
+        self.assert_same(kept)
 
 
 if __name__ == '__main__':

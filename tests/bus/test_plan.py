@@ -221,6 +221,24 @@ class Plan(fixture.BusTest):
             self.root.succeed(self.root.vm(vm, 'Destroy', {}))
 
 
+class Network(fixture.BusTest):
+    """The libvirt of these tests has no passt."""
+
+    def warnings(self, **options):
+        ready, findings, plan = self.alice.manager('PlanVM', 'planned', options)
+        self.assertTrue(ready)
+        return plan['network'], {f['code']: f['remedy'] for f in findings if f['severity'] == 'warn'}
+
+    def test_a_guest_nobody_can_log_in_to(self):
+        network, warnings = self.warnings(network='user')
+        self.assertEqual(network, 'user')
+        self.assertIn('passt', warnings['user-network'])
+
+    def test_others(self):
+        for network in ('default', 'none'):
+            self.assertNotIn('user-network', self.warnings(network=network)[1])
+
+
 class Host(fixture.BusTest):
     def test_ready(self):
         ready, checks = self.alice.manager('CheckHost')

@@ -118,6 +118,18 @@ static void secure_boot_tpm(VmSpec *spec) {
         set(&spec->domain_type, "qemu");
 }
 
+static void overlay(VmSpec *spec) {
+        with_image(spec);
+        set(&spec->base_path, "/var/lib/vmkit/bases/4711.raw");
+        set(&spec->base_format, "raw");
+}
+
+static void user_passt(VmSpec *spec) {
+        with_image(spec);
+        spec->ssh_port = 22017;
+        set(&spec->user, "alice");
+}
+
 static void nvme_boot(VmSpec *spec) {
         add_device(spec, "0000:03:00.0", "nvme");
         add_device(spec, "0000:04:00.0", "nvme");
@@ -312,6 +324,8 @@ static const struct {
         { "bios-gpu-nvme", bios_gpu_nvme },
         { "uefi-image", uefi_image },
         { "secure-boot-tpm", secure_boot_tpm },
+        { "overlay", overlay },
+        { "user-passt", user_passt },
         { "nvme-boot", nvme_boot },
         { "installer-vnc", installer },
         { "windows-spice", windows_spice },
@@ -399,6 +413,9 @@ static void test_golden_is_accepted(_unused_ void **state) {
                 _cleanup_free_ char *xml = to_xml(spec), *theirs = NULL, *again = NULL;
 
                 virDomainPtr domain = virDomainDefineXMLFlags(connection, xml, VIR_DOMAIN_DEFINE_VALIDATE);
+                /* Debian 12's is built without passt, and there vmkitd asks for none. */
+                if (!domain && spec->ssh_port > 0 && strstr(virGetLastErrorMessage(), "passt"))
+                        continue;
                 if (!domain)
                         fail_msg("%s: %s", configurations[i].name, virGetLastErrorMessage());
                 theirs = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE);
@@ -465,6 +482,8 @@ static void assert_spec_equal(const VmSpec *a, const VmSpec *b) {
         assert_int_equal(a->cpus, b->cpus);
         assert_text_equal(a->disk_path, b->disk_path);
         assert_text_equal(a->disk_format, b->disk_format);
+        assert_text_equal(a->base_path, b->base_path);
+        assert_text_equal(a->base_format, b->base_format);
         assert_int_equal(a->disk_bytes, b->disk_bytes);
         assert_text_equal(a->seed_path, b->seed_path);
         assert_text_equal(a->cdrom_path, b->cdrom_path);
@@ -475,6 +494,8 @@ static void assert_spec_equal(const VmSpec *a, const VmSpec *b) {
         assert_int_equal(a->secure_boot, b->secure_boot);
         assert_int_equal(a->tpm, b->tpm);
         assert_text_equal(a->network, b->network);
+        assert_int_equal(a->ssh_port, b->ssh_port);
+        assert_text_equal(a->user, b->user);
         assert_text_equal(a->pin, b->pin);
         assert_text_equal(a->hugepages, b->hugepages);
         assert_text_equal(a->numa, b->numa);
