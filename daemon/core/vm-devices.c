@@ -137,25 +137,6 @@ static const Device *first_stray(const Vm *vm) {
         return NULL;
 }
 
-static int begin_return(Vm *vm) {
-        _cleanup_(job_freep) Job *job = NULL;
-        int r;
-
-        r = job_new(vm->manager, "return-devices", 0, &job);
-        if (r < 0)
-                return r;
-
-        job_set_vm(job, vm);
-        r = job_add_steps(job, &vm_return_strays_step, 1);
-        if (r >= 0)
-                r = job_begin(job);
-        if (r < 0)
-                return r;
-
-        TAKE_PTR(job);
-        return 0;
-}
-
 void vm_return_strays(Vm *vm) {
         const Device *stray = vm->job ? NULL : first_stray(vm);
         int r;
@@ -165,7 +146,7 @@ void vm_return_strays(Vm *vm) {
 
         log_notice("%s is bound for the VM %s, but is none of its devices any more: it goes back to the host",
                    PCI_ADDRESS_TEXT(&stray->pci->address), vm->spec->name);
-        r = begin_return(vm);
+        r = vm_begin_return(vm, &vm_return_strays_step);
         if (r < 0)
                 log_errno(r, "Could not return it");
 }

@@ -225,7 +225,7 @@ static bool has_leases(const Vm *vm) {
         return false;
 }
 
-static int begin_return(Vm *vm) {
+int vm_begin_return(Vm *vm, const JobStep *step) {
         _cleanup_(job_freep) Job *job = NULL;
         int r;
 
@@ -234,7 +234,7 @@ static int begin_return(Vm *vm) {
                 return r;
 
         job_set_vm(job, vm);
-        r = job_add_steps(job, &vm_return_step, 1);
+        r = job_add_steps(job, step, 1);
         if (r >= 0)
                 r = job_begin(job);
         if (r < 0)
@@ -250,7 +250,7 @@ void vm_return_devices(Vm *vm) {
         if (vm->job || vm->state != DOMAIN_STOPPED || !has_leases(vm))
                 return;
 
-        r = begin_return(vm);
+        r = vm_begin_return(vm, &vm_return_step);
         if (r < 0)
                 log_errno(r, "Could not return the devices of the VM %s", vm->spec->name);
 }

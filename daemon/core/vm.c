@@ -66,14 +66,16 @@ static const char *state_of_job(const Vm *vm) {
         static const struct {
                 const char *operation, *state;
         } states[] = {
-                { "start", "starting" },   { "stop", "stopping" },
-                { "destroy", "stopping" }, { "return-devices", "stopping" },
+                { "start", "starting" }, { "stop", "stopping" }, { "destroy", "stopping" },
         };
 
         if (!vm->job)
                 return NULL;
         if (streq(vm->job->operation, "create"))
                 return vm->defined ? "starting" : "creating";
+        /* Also one device of a VM that runs on may be on its way back. */
+        if (streq(vm->job->operation, "return-devices") && !vm_is_active(vm))
+                return "stopping";
         for (size_t i = 0; i < ELEMENTSOF(states); i++)
                 if (streq(vm->job->operation, states[i].operation))
                         return states[i].state;

@@ -80,6 +80,8 @@ void vm_spec_seen(Vm *vm, VmSpec **spec);
 /* Brings back what is bound for the VM, but no longer one of its devices; does nothing if a job is under
  * way. */
 void vm_return_strays(Vm *vm);
+/* The job of either: one step, begun by nobody in particular. */
+int vm_begin_return(Vm *vm, const JobStep *step);
 
 /* Leases to a VM that runs what the journal holds for it: it may have been started by other means, or the
  * answer of its start was lost. */
