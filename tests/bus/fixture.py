@@ -634,7 +634,11 @@ class BusTest(unittest.TestCase):
         if result and len(result.failures) + len(result.errors) > before:
             log = self.bus.log('vmkitd')[getattr(self, 'log_start', 0):]
             sys.stderr.write(f'--- vmkitd during {self.id()}\n{log}---\n')
+            self.after_failure()
         return result
+
+    def after_failure(self):
+        """Shows what else explains a failure, and puts in order what the next test begins with."""
 
     def tearDown(self):
         process = self.bus.processes.get('vmkitd')

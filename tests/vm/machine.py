@@ -8,6 +8,7 @@ on which the guest of these tests has a shell for them (`GUEST_SHELL`).
 """
 
 import contextlib
+import glob
 import json
 import os
 import re
@@ -182,8 +183,18 @@ class Machine(fixture.Bus):
     def kill_libvirt(self):
         self.stop('libvirtd', signal.SIGKILL)
 
+    def threads(self, name):
+        """What each thread of a process waits in: all that the kernel tells of one that does not answer."""
+        process = self.processes.get(name)
+        found = []
+        for task in glob.glob(f'/proc/{process.pid}/task/*') if process else []:
+            with contextlib.suppress(OSError), open(f'{task}/comm', encoding='utf-8') as comm, \
+                    open(f'{task}/wchan', encoding='ascii') as wchan:
+                found.append(f'{comm.read().strip()}: {wchan.read()}\n')
+        return ''.join(found)
+
     def virsh(self, *argv):
-        return fixture.run('virsh', '--connect', LIBVIRT, *argv)
+        return fixture.run('virsh', '--connect', LIBVIRT, *argv, timeout=GUEST_TIMEOUT)
 
     def close(self):
         self.stop('vmkitd')
@@ -267,6 +278,16 @@ class VMTest(fixture.BusTest):
         cls.addClassCleanup(cls.bus.close)
         cls.root = cls.bus.root
         cls.alice, cls.bob = (cls.bus.connect(uid) for uid in (fixture.ALICE, fixture.BOB))
+
+    def after_failure(self):
+        super().after_failure()
+        log = self.bus.log('libvirtd')[-4000:]
+        sys.stderr.write(f'--- the end of what libvirtd said\n{log}---\n')
+        for name in glob.glob('/var/log/libvirt/qemu/*.log'):
+            with open(name, encoding='utf-8', errors='replace') as file:
+                sys.stderr.write(f'--- the end of {name}\n{file.read()[-2000:]}---\n')
+        for name in ('vmkitd', 'libvirtd'):
+            sys.stderr.write(f'--- threads of {name}\n{self.bus.threads(name)}---\n')
 
     @classmethod
     def import_image(cls, file, name):
