@@ -232,17 +232,22 @@ class Console:
         self.text += data.decode(errors='replace')
         return not self.ended
 
-    def expect(self, pattern, timeout=None):
-        """Waits until pattern is shown. Returns the match; what was shown up to its end is used up."""
-        deadline = time.monotonic() + (timeout or GUEST_TIMEOUT)
+    def shows(self, pattern, timeout):
+        """Waits until pattern is shown. Returns the match, or None after that time."""
+        deadline = time.monotonic() + timeout
         while True:
             match = re.search(pattern, self.text, re.S)
-            if match:
-                self.text = self.text[match.end():]
+            if match or not self.read(deadline - time.monotonic()):
                 return match
-            if not self.read(deadline - time.monotonic()):
-                raise AssertionError(f'{"the console ended" if self.ended else "waited"} before {pattern!r} '
-                                     f'was shown. The last of it:\n{self.text[-3000:]}')
+
+    def expect(self, pattern, timeout=None):
+        """Waits until pattern is shown. Returns the match; what was shown up to its end is used up."""
+        match = self.shows(pattern, timeout or GUEST_TIMEOUT)
+        if not match:
+            raise AssertionError(f'{"the console ended" if self.ended else "waited"} before {pattern!r} '
+                                 f'was shown. The last of it:\n{self.text[-3000:]}')
+        self.text = self.text[match.end():]
+        return match
 
     def wait_for_end(self, timeout=None):
         deadline = time.monotonic() + (timeout or GUEST_TIMEOUT)
