@@ -91,18 +91,16 @@ int manager_inspect_request(Call *call, DeviceList *ret) {
         return r;
 }
 
-static int describe_creation(const Plan *plan, const VmRequest *request, char **ret) {
+static int describe_creation(Auth *auth, const Plan *plan, const VmRequest *request) {
         _cleanup_free_ char *devices = NULL, *allowed = strv_join(request->allow, ", ");
         int r;
 
         r = plan_describe_devices(plan, &devices);
         if (r < 0 || !allowed)
                 return -ENOMEM;
-        if (asprintf(ret, "create the virtual machine %s%s%s%s%s", plan->spec->name,
-                     *devices ? " with the devices " : "", devices, *allowed ? " in spite of: " : "",
-                     allowed) < 0)
-                return -ENOMEM;
-        return 0;
+        return auth_describe(auth, "create the virtual machine %s%s%s%s%s", plan->spec->name,
+                             *devices ? " with the devices " : "", devices, *allowed ? " in spite of: " : "",
+                             allowed);
 }
 
 /* What cannot be done is refused before anyone is asked for a password; what is consented to is written
@@ -120,7 +118,7 @@ int manager_create_details(Call *call, Error *error) {
         if (r >= 0)
                 r = auth_add_devices(&call->auth, plan, request->allow);
         if (r >= 0)
-                r = describe_creation(plan, request, &call->auth.act);
+                r = describe_creation(&call->auth, plan, request);
         if (r >= 0)
                 r = plan_pin_request(plan, request);
         return r;
@@ -484,12 +482,9 @@ int manager_read_import(Call *call, Error *error) {
 
 int manager_import_details(Call *call, Error *error) {
         const ImageRequest *request = call->data;
+        int r = auth_describe(&call->auth, "import the image %s", request->name);
 
-        if (asprintf(&call->auth.act, "import the image %s", request->name) < 0) {
-                call->auth.act = NULL;
-                return -ENOMEM;
-        }
-        return auth_add(&call->auth, ACTION_CREATE_VM, "", "", "", "");
+        return r < 0 ? r : auth_add(&call->auth, ACTION_CREATE_VM, "", "", "", "");
 }
 
 int manager_import_image(Call *call, Error *error) {
@@ -545,13 +540,11 @@ int manager_remove_details(Call *call, Error *error) {
         int r;
 
         r = find_owner(call, &owner, error);
+        if (r >= 0)
+                r = auth_describe(&call->auth, "remove the image %s", request->name);
         if (r < 0)
                 return r;
 
-        if (asprintf(&call->auth.act, "remove the image %s", request->name) < 0) {
-                call->auth.act = NULL;
-                return -ENOMEM;
-        }
         return auth_add(&call->auth, owner == call->caller ? ACTION_DESTROY_OWN_VM : ACTION_DESTROY_ANY_VM, "",
                         "", "", "");
 }
@@ -564,10 +557,6 @@ int manager_remove_image(Call *call, Error *error) {
         r = find_owner(call, &owner, error);
         if (r < 0)
                 return r;
-
-        /* While a password was typed, the caller's own image may have gone and a shared one shown up. */
-        if (owner != call->caller && call->auth.items[0].action == ACTION_DESTROY_OWN_VM)
-                return error_set(error, ERROR_NO_SUCH_IMAGE, "The image %s is gone", request->name);
 
         r = image_store_remove(manager_of(call)->state_fd, owner, request->name, error);
         if (r < 0)
@@ -599,8 +588,9 @@ int manager_read_stop_all(Call *call, Error *error) {
 }
 
 int manager_stop_all_details(Call *call, Error *error) {
-        call->auth.act = strdup("stop all virtual machines");
-        return call->auth.act ? auth_add(&call->auth, call->row->action, "", "", "", "") : -ENOMEM;
+        int r = auth_describe(&call->auth, "stop all virtual machines");
+
+        return r < 0 ? r : auth_add(&call->auth, call->row->action, "", "", "", "");
 }
 
 int manager_stop_all(Call *call, Error *error) {

@@ -27,8 +27,9 @@ struct MethodRow {
         int (*inspect)(Call *call, DeviceList *ret);
         bool inspects_afresh;        /* what was seen a moment ago will not do */
 
-        /* Adds to call->auth what is asked for: actions, with the details that rules and prompts need.
-         * NULL: the row's action alone, about the target. */
+        /* Adds to call->auth what is asked for: actions, with the details that rules and prompts need. NULL: the
+         * row's action alone, about the target. Asked twice: before polkit is, and before the call is carried
+         * out, which it is only if the answer is the same. */
         int (*details)(Call *call, Error *error);
 
         int (*handle)(Call *call, Error *error);

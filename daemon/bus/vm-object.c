@@ -48,14 +48,9 @@ int vm_details(Call *call, Error *error) {
         int r;
 
         r = call_vm(call, &vm, error);
-        if (r < 0)
-                return r;
-
-        if (asprintf(&call->auth.act, "%s the virtual machine %s", words_for(call), vm->spec->name) < 0) {
-                call->auth.act = NULL;
-                return -ENOMEM;
-        }
-        return auth_add(&call->auth, action_for(call, vm), vm->spec->name, "", "", "");
+        if (r >= 0)
+                r = auth_describe(&call->auth, "%s the virtual machine %s", words_for(call), vm->spec->name);
+        return r < 0 ? r : auth_add(&call->auth, action_for(call, vm), vm->spec->name, "", "", "");
 }
 
 /* --- start, stop, … --------------------------------------------------------------------------------------- */
@@ -212,17 +207,15 @@ int vm_inspect_attach(Call *call, DeviceList *ret) {
         return d ? device_unit(d, ret) : 0;
 }
 
-static int describe_attachment(const Vm *vm, const Plan *plan, char *const *allow, char **ret) {
+static int describe_attachment(Auth *auth, const Vm *vm, const Plan *plan, char *const *allow) {
         _cleanup_free_ char *devices = NULL, *allowed = strv_join(allow, ", ");
         int r;
 
         r = plan_describe_devices(plan, &devices);
         if (r < 0 || !allowed)
                 return -ENOMEM;
-        if (asprintf(ret, "attach to the virtual machine %s the devices %s%s%s", vm->spec->name, devices,
-                     *allowed ? " in spite of: " : "", allowed) < 0)
-                return -ENOMEM;
-        return 0;
+        return auth_describe(auth, "attach to the virtual machine %s the devices %s%s%s", vm->spec->name, devices,
+                             *allowed ? " in spite of: " : "", allowed);
 }
 
 /* As for a VM that is made: what cannot be is refused before anyone is asked for a password. */
@@ -239,7 +232,7 @@ int vm_attach_details(Call *call, Error *error) {
                 r = auth_add(&call->auth, action_for(call, vm), vm->spec->name, "", "", "");
         if (r >= 0)
                 r = auth_add_devices(&call->auth, plan, arguments->allow);
-        return r < 0 ? r : describe_attachment(vm, plan, arguments->allow, &call->auth.act);
+        return r < 0 ? r : describe_attachment(&call->auth, vm, plan, arguments->allow);
 }
 
 int vm_handle_attach(Call *call, Error *error) {

@@ -36,6 +36,9 @@ ARGUMENTS = {
     'SetVirtualFunctions': (0, {}),
 }
 
+# A function that is not there, in the slot of the graphics card.
+BESIDE = '0000:01:00.2'
+
 BY_TYPE = {'s': 'x', 'a{sv}': {}, 'b': True, 'u': 1, 't': 1, 'h': Descriptor(IMAGE)}
 
 
@@ -280,6 +283,28 @@ class Prompts(fixture.BusTest):
         self.assertIn(context.exception.code, ('DeviceInUse', 'NoCandidate', 'NotReady'))
         self.assertIn(mocksys.NVME_FREE, self.agent.prompts[0][1])
         self.assertEqual(self.root.get('/org/vmkit/device/0000_05_00_0', 'Device', 'AssignedTo'), [])
+
+    def plug_in_beside_the_card(self):
+        """While the prompt is shown, a function turns up that would have to move with the graphics card."""
+        def plug_in():
+            self.bus.host.function(BESIDE, 0x0c0330, 0x10de, 0x1ad8, parent=mocksys.PORT, group=20)
+            self.root.manager('ListDevices', {})
+        self.agent.before_answer = plug_in
+        self.addCleanup(self.bus.host.remove, BESIDE)
+
+    def test_consent_is_for_all_that_moves(self):
+        self.plug_in_beside_the_card()
+        before = self.root.manager('ListVMs')
+        self.refused('Busy', self.create, 'larger', gpu=[mocksys.GPU])
+        self.assertNotIn(BESIDE, self.agent.prompts[0][1])
+        self.assertEqual(self.root.manager('ListVMs'), before)
+
+    def test_consent_to_a_device_is_for_all_that_moves(self):
+        self.plug_in_beside_the_card()
+        self.refused('Busy', self.agent.call, '/org/vmkit/device/0000_01_00_0', 'org.vmkit.Device.Reset', {})
+        for word in (mocksys.GPU, mocksys.GPU_AUDIO):
+            self.assertIn(word, self.agent.prompts[0][1])
+        self.assertNotIn(BESIDE, self.agent.prompts[0][1])
 
     def test_the_right_is_not_kept(self):
         self.create('first', nvme=['auto'])
