@@ -59,7 +59,9 @@ static bool names_address(char *const *words, const PciAddress *address) {
         return false;
 }
 
-static bool is_asked_for(const VmRequest *request, const PciDevice *pci) {
+static bool is_asked_for(const PciDevice *pci, const void *data) {
+        const VmRequest *request = data;
+
         return (pci->kind == KIND_GPU && strv_length(request->gpu) > 0) ||
                (pci->kind == KIND_NVME && strv_length(request->nvme) > 0) ||
                names_address(request->passthrough, &pci->address);
@@ -76,9 +78,9 @@ static int add_unit(const Device *d, DeviceList *list) {
         return r;
 }
 
-int manager_inspect_request(Call *call, DeviceList *ret) {
-        const Manager *m = manager_of(call);
-        const VmRequest *request = call->data;
+typedef bool (*IsWanted)(const PciDevice *pci, const void *data);
+
+static int collect_units(const Manager *m, IsWanted is_wanted, const void *data, DeviceList *ret) {
         int r = 0;
 
         ret->items = calloc(devices_count(m) + 1, sizeof(PciDevice *));
@@ -86,9 +88,13 @@ int manager_inspect_request(Call *call, DeviceList *ret) {
                 return -ENOMEM;
 
         for (size_t i = 0; r >= 0 && i < devices_count(m); i++)
-                if (is_asked_for(request, m->devices.items[i]->pci))
+                if (is_wanted(m->devices.items[i]->pci, data))
                         r = add_unit(m->devices.items[i], ret);
         return r;
+}
+
+int manager_inspect_request(Call *call, DeviceList *ret) {
+        return collect_units(manager_of(call), is_asked_for, call->data, ret);
 }
 
 static int describe_creation(Auth *auth, const Plan *plan, const VmRequest *request) {
@@ -329,18 +335,14 @@ int manager_read_find_device(Call *call, Error *error) {
         return devices_refresh_if_old(manager_of(call));
 }
 
-int manager_inspect_find_device(Call *call, DeviceList *ret) {
-        const Manager *m = manager_of(call);
-        const FindRequest *request = call->data;
-        int r = 0;
+static bool is_of_kind(const PciDevice *pci, const void *data) {
+        const FindRequest *request = data;
 
-        ret->items = calloc(devices_count(m) + 1, sizeof(PciDevice *));
-        if (!ret->items)
-                return -ENOMEM;
-        for (size_t i = 0; r >= 0 && i < devices_count(m); i++)
-                if (m->devices.items[i]->pci->kind == request->kind)
-                        r = add_unit(m->devices.items[i], ret);
-        return r;
+        return pci->kind == request->kind;
+}
+
+int manager_inspect_find_device(Call *call, DeviceList *ret) {
+        return collect_units(manager_of(call), is_of_kind, call->data, ret);
 }
 
 int manager_find_device(Call *call, Error *error) {
@@ -568,23 +570,7 @@ int manager_remove_image(Call *call, Error *error) {
 /* --- StopAllVMs ------------------------------------------------------------------------------------------- */
 
 int manager_read_stop_all(Call *call, Error *error) {
-        static const OptionSpec specs[] = {
-                { "timeout", "t", offsetof(StopOptions, timeout) },
-                { "force", "b", offsetof(StopOptions, force) },
-        };
-        StopOptions *options = calloc(1, sizeof(StopOptions));
-        int r;
-
-        if (!options)
-                return -ENOMEM;
-        options->timeout = manager_of(call)->config->shutdown_timeout;
-        call->data = options;
-        call->free_data = free;
-
-        r = options_read(call->message, specs, ELEMENTSOF(specs), options, error);
-        if (r >= 0 && options->timeout > STOP_TIMEOUT_MAX)
-                r = error_set(error, ERROR_INVALID_OPTION, "The option timeout is longer than a day");
-        return r;
+        return read_stop_options(call, manager_of(call)->config->shutdown_timeout, error);
 }
 
 int manager_stop_all_details(Call *call, Error *error) {

@@ -14,6 +14,7 @@
 
 #define STOP_TIMEOUT_DEFAULT (90 * USEC_PER_SEC)
 #define DETACH_TIMEOUT_DEFAULT (30 * USEC_PER_SEC)
+#define TIMEOUT_MAX (24 * 3600 * USEC_PER_SEC)
 
 /* --- who may ---------------------------------------------------------------------------------------------- */
 
@@ -92,7 +93,13 @@ int vm_handle_resume(Call *call, Error *error) {
         return begin_simple(call, vm_resume, error);
 }
 
-int vm_read_stop(Call *call, Error *error) {
+static int check_timeout(uint64_t timeout, Error *error) {
+        if (timeout <= TIMEOUT_MAX)
+                return 0;
+        return error_set(error, ERROR_INVALID_OPTION, "The option timeout is longer than a day");
+}
+
+int read_stop_options(Call *call, uint64_t timeout, Error *error) {
         static const OptionSpec specs[] = {
                 { "timeout", "t", offsetof(StopOptions, timeout) },
                 { "force", "b", offsetof(StopOptions, force) },
@@ -102,14 +109,16 @@ int vm_read_stop(Call *call, Error *error) {
 
         if (!options)
                 return -ENOMEM;
-        options->timeout = STOP_TIMEOUT_DEFAULT;
+        options->timeout = timeout;
         call->data = options;
         call->free_data = free;
 
         r = options_read(call->message, specs, ELEMENTSOF(specs), options, error);
-        if (r >= 0 && options->timeout > STOP_TIMEOUT_MAX)
-                r = error_set(error, ERROR_INVALID_OPTION, "The option timeout is longer than a day");
-        return r;
+        return r < 0 ? r : check_timeout(options->timeout, error);
+}
+
+int vm_read_stop(Call *call, Error *error) {
+        return read_stop_options(call, STOP_TIMEOUT_DEFAULT, error);
 }
 
 int vm_handle_stop(Call *call, Error *error) {
@@ -195,9 +204,7 @@ int vm_read_detach(Call *call, Error *error) {
         static const OptionSpec specs[] = { { "timeout", "t", offsetof(DeviceArguments, timeout) } };
         int r = read_device_arguments(call, specs, ELEMENTSOF(specs), error);
 
-        if (r >= 0 && ((const DeviceArguments *) call->data)->timeout > STOP_TIMEOUT_MAX)
-                r = error_set(error, ERROR_INVALID_OPTION, "The option timeout is longer than a day");
-        return r;
+        return r < 0 ? r : check_timeout(((const DeviceArguments *) call->data)->timeout, error);
 }
 
 int vm_inspect_attach(Call *call, DeviceList *ret) {

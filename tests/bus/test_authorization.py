@@ -221,10 +221,6 @@ class Prompts(fixture.BusTest):
         self.agent = fixture.Agent(self.bus, self.caller)
         self.addCleanup(self.destroy_all)
 
-    def destroy_all(self):
-        for name, path, _state, _owner in self.root.manager('ListVMs'):
-            self.root.succeed(self.root.vm(path, 'Destroy', {'force': True}))
-
     def create(self, name, **options):
         reply = self.agent.call(MANAGER, 'org.vmkit.Manager.CreateVM', name, options)
         self.caller.succeed(reply[1])
