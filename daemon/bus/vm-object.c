@@ -287,9 +287,12 @@ int vm_read_autostart(Call *call, Error *error) {
         return options_read_none(call->message, error);
 }
 
-static void on_call_done(int r, const Error *error, void *userdata) {
+static void on_autostart_set(int r, const Error *error, void *userdata) {
         Call *call = userdata;
+        Vm *vm;
 
+        if (r >= 0 && call_vm(call, &vm, NULL) >= 0)
+                vm_autostart_was_set(vm, *(const bool *) call->data);
         (void) (r < 0 ? call_reply_error(call, r, error) : call_reply(call, ""));
         call_finish(call);
 }
@@ -300,7 +303,7 @@ int vm_handle_autostart(Call *call, Error *error) {
 
         r = call_vm(call, &vm, error);
         if (r >= 0)
-                r = vm_set_autostart(vm, *(const bool *) call->data, on_call_done, call, error);
+                r = vm_set_autostart(vm, *(const bool *) call->data, on_autostart_set, call, error);
         return r < 0 ? r : CALL_PENDING;
 }
 

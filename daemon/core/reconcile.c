@@ -429,8 +429,9 @@ static void on_connected(DomainInfo *domains, size_t n, void *userdata) {
                         add_vm(m, &domains[i].spec, domains[i].state);
                         continue;
                 }
-                vm_spec_seen(vm, &domains[i].spec);
                 vm->defined = true;
+                vm->gone = false;
+                vm_spec_seen(vm, &domains[i].spec);
                 vm_state_changed(vm, domains[i].state);
                 if (vm_is_active(vm) && !vm->job)
                         vm_lease_claimed(vm);
@@ -478,8 +479,10 @@ static void on_changed(const char *uuid, DomainState state, VmSpec **spec, bool 
                 return;
         }
 
-        if (spec && *spec)
+        if (spec && *spec) {
+                vm->gone = false; /* undefined and defined anew, while a job is under way */
                 vm_spec_seen(vm, spec);
+        }
         if (stopped_for && vm->state != DOMAIN_STOPPED)
                 log_info("The VM %s has stopped (%s)", vm->spec->name, stopped_for);
         vm_state_changed(vm, state);

@@ -208,15 +208,13 @@ int vm_set_autostart(Vm *vm, bool autostart, VirtDone done, void *userdata, Erro
 
         vm->spec->autostart = autostart;
         r = vm_spec_to_metadata(vm->spec, &metadata);
-        if (r >= 0)
-                r = virt_set_metadata(vm->manager->virt, vm->spec->uuid, metadata, done, userdata, error);
-        if (r < 0) {
-                vm->spec->autostart = previous;
-                return r;
-        }
+        vm->spec->autostart = previous;
+        return r < 0 ? r : virt_set_metadata(vm->manager->virt, vm->spec->uuid, metadata, done, userdata, error);
+}
 
+void vm_autostart_was_set(Vm *vm, bool autostart) {
+        vm->spec->autostart = autostart;
         observer_vm_changed(vm);
-        return 0;
 }
 
 /* --- files ----------------------------------------------------------------------------------------------- */

@@ -59,8 +59,9 @@ typedef struct DestroyOptions {
 } DestroyOptions;
 int vm_destroy(Vm *vm, uid_t caller, const DestroyOptions *options, Job **ret, Error *error);
 
-/* Writes the new value to the domain's metadata. */
+/* Writes the new value to the domain's metadata; it is the VM's only once that is done. */
 int vm_set_autostart(Vm *vm, bool autostart, VirtDone done, void *userdata, Error *error);
+void vm_autostart_was_set(Vm *vm, bool autostart);
 
 /* Whether a stopped VM keeps this device on vfio-pci. */
 bool vm_holds_device(const Vm *vm, const VmDevice *device);

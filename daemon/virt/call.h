@@ -62,3 +62,6 @@ int call_fail(Call *call);
 /* On the loop, when the Virt goes: those that have not begun are freed, the others have nobody
  * to answer. */
 void calls_abandon(Virt *virt);
+
+/* Whether it is an address of this type (virIPAddrType), and of more than the guest itself or its link. */
+bool guest_address_is_wanted(int type, const char *address);
