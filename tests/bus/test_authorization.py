@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Who may do what: every method of every object, with and without polkit, with and without a password."""
 
+import signal
 import tempfile
 
 import fixture
 import mocksys
-from fixture import ACCESS_DENIED, MANAGER, REFUSALS, Descriptor
+from fixture import ACCESS_DENIED, MANAGER, REFUSALS, Descriptor, wait_until
 
 # What needs no right. A method that is neither here nor refused to a stranger fails the test.
 PUBLIC = {
@@ -126,6 +127,27 @@ class WithoutPolkit(Walk):
             self.alice.vm(self.own, 'SetAutostart', False, {})
         finally:
             self.bus.stop_polkit()
+
+
+class Waiting(fixture.BusTest):
+    """polkitd takes its time: what waits for it does not pile up, and is answered once it is back."""
+
+    def test_calls_that_wait_are_counted(self):
+        callers = [self.bus.connect(fixture.ALICE) for _ in range(3)]
+        polkitd = self.bus.processes['polkitd']
+        polkitd.send_signal(signal.SIGSTOP)
+        try:
+            # One more than a connection may have; and half as many more as a user may.
+            replies = [caller.call_async(MANAGER, 'org.vmkit.Manager.CreateVM', 'waits', {})
+                       for caller in callers for _ in range(33)]
+            wait_until(lambda: sum(map(len, replies)) >= 35, 'those that are too many to be refused')
+            self.assertEqual({r[0].code for r in replies if r}, {'LimitExceeded'})
+            self.assertEqual(sum(map(len, replies)), 35)
+            self.assertTrue(self.bob.manager('PlanVM', 'meanwhile', {})[0])
+        finally:
+            polkitd.send_signal(signal.SIGCONT)
+        wait_until(lambda: all(replies), 'the others to be answered')
+        self.assertEqual(sum(r[0].name in REFUSALS for r in replies), 64)
 
 
 class Owners(fixture.BusTest):
