@@ -438,7 +438,8 @@ static void on_connected(DomainInfo *domains, size_t n, void *userdata) {
                 observer_vm_changed(vm);
         }
 
-        log_info("Connected to libvirt at %s: %zu VMs", virt_uri(m->virt), m->n_vms);
+        log_message(m->reconciled ? LOG_DEBUG : LOG_INFO, "Connected to libvirt at %s: %zu VMs", virt_uri(m->virt),
+                    m->n_vms);
         if (m->reconciled)
                 return;
 
@@ -488,8 +489,18 @@ static void on_changed(const char *uuid, DomainState state, VmSpec **spec, bool 
         vm_state_changed(vm, state);
 }
 
+static bool may_rest(void *userdata) {
+        const Manager *m = userdata;
+
+        for (size_t i = 0; i < m->n_vms; i++)
+                if (m->vms[i]->job || vm_is_active(m->vms[i]))
+                        return false;
+        return true;
+}
+
 const VirtHandler manager_virt_handler = {
         .connected = on_connected,
         .disconnected = on_disconnected,
         .changed = on_changed,
+        .may_rest = may_rest,
 };

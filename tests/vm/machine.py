@@ -138,15 +138,26 @@ def _prepare():
         file.write(QEMU_CONF)
 
 
-def main():
+def _check(needs_image):
     missing = [p for p in ('libvirtd', 'virtlogd', 'qemu-system-x86_64', 'qemu-img', 'xorriso', 'ip')
                if not shutil.which(p, path='/usr/sbin:/usr/bin:/sbin:/bin')]
     if missing:
         print(f'skipped: not found: {", ".join(missing)}')
         sys.exit(fixture.SKIPPED)
-    if not guest_image():
+    if needs_image and not guest_image():
         print("skipped: there is no guest image; 'tests/lab/build guest' makes it")
         sys.exit(fixture.SKIPPED)
+
+
+def enter(needs_image=True):
+    """As fixture.enter()."""
+    _check(needs_image)
+    fixture.enter('--net', '--ipc', prepare=_prepare)
+
+
+def main(needs_image=True):
+    """As fixture.main()."""
+    _check(needs_image)
     fixture.main('--net', '--ipc', prepare=_prepare)
 
 
@@ -181,6 +192,29 @@ class Machine(fixture.Bus):
 
     def kill_libvirt(self):
         self.stop('libvirtd', signal.SIGKILL)
+
+    def _threads(self):
+        return os.listdir(f'/proc/{self.processes["vmkitd"].pid}/task')
+
+    def wait_for_rest(self):
+        """Until vmkitd has given up its connection to libvirt, from now on: after half a minute of nothing."""
+        said = 'the connection to libvirt rests'
+        seen = self.log('vmkitd').count(said)
+        wait_until(lambda: self.log('vmkitd').count(said) > seen, 'the rest')
+
+    def wait_for_silence(self):
+        """The same, and until the worker that closed the connection no longer waits for more to do."""
+        self.wait_for_rest()
+        wait_until(lambda: len(self._threads()) <= 2, 'the workers to end')
+
+    def wake_ups(self):
+        """How often a thread of vmkitd has gone to sleep, which is as often as it was woken."""
+        total = 0
+        for thread in self._threads():
+            with open(f'/proc/{self.processes["vmkitd"].pid}/task/{thread}/status', encoding='utf-8',
+                      errors='replace') as file:
+                total += next(int(line.split()[1]) for line in file if line.startswith('voluntary_ctxt_switches'))
+        return total
 
     def virsh(self, *argv):
         return fixture.run('virsh', '--connect', LIBVIRT, *argv)
