@@ -381,13 +381,30 @@ static int reply_addresses(Call *call, const GuestAddress *addresses, size_t n) 
         return r < 0 ? call_reply_error(call, r, NULL) : call_reply_message(call, reply);
 }
 
-static void on_addresses(int r, const GuestAddress *addresses, size_t n, const Error *error, void *userdata) {
-        Call *call = userdata;
+/* Another call for the same of the same VM. */
+static Call *find_same(const Call *call, int sharing) {
+        for (Call *other = call->bus->calls; other; other = other->next)
+                if (other != call && other->row == call->row && (int) other->sharing == sharing &&
+                    streq(sd_bus_message_get_path(other->message), sd_bus_message_get_path(call->message)))
+                        return other;
+        return NULL;
+}
 
+static void tell_addresses(Call *call, int r, const GuestAddress *addresses, size_t n, const Error *error) {
         (void) (r < 0 ? call_reply_error(call, r, error) : reply_addresses(call, addresses, n));
         call_finish(call);
 }
 
+static void on_addresses(int r, const GuestAddress *addresses, size_t n, const Error *error, void *userdata) {
+        Call *call = userdata, *other;
+
+        while ((other = find_same(call, WAITS_FOR_ANOTHERS)))
+                tell_addresses(other, r, addresses, n, error);
+        tell_addresses(call, r, addresses, n, error);
+}
+
+/* The agent in the guest takes its time, or never answers, and who waits for it has one of the few workers: of a
+ * VM it is only one at a time, however many ask. */
 int vm_handle_addresses(Call *call, Error *error) {
         Vm *vm;
         int r;
@@ -397,6 +414,11 @@ int vm_handle_addresses(Call *call, Error *error) {
                 return r;
         if (!vm_is_active(vm))
                 return reply_addresses(call, NULL, 0);
+
+        call->sharing = find_same(call, SHARES_ITS_ANSWER) ? WAITS_FOR_ANOTHERS
+                                                                            : SHARES_ITS_ANSWER;
+        if (call->sharing == WAITS_FOR_ANOTHERS)
+                return CALL_PENDING;
 
         r = virt_get_addresses(vm->manager->virt, vm->spec->uuid, on_addresses, call, error);
         return r < 0 ? r : CALL_PENDING;

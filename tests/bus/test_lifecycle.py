@@ -111,6 +111,16 @@ class Life(LifecycleTest):
         self.refused(('WrongState', 'NotSupported'), self.alice.vm, vm, 'OpenDisplay', {})
         self.assertEqual(self.alice.vm(vm, 'GetAddresses'), [])
 
+    def test_many_ask_for_addresses(self):
+        """Of a guest it is asked once at a time; everybody gets the answer, and gets it once."""
+        vm = self.alice.create('asked', network='default')
+        self.alice.succeed(self.alice.vm(vm, 'Start', {}))
+        replies = [caller.call_async(vm, 'org.vmkit.VM.GetAddresses')
+                   for caller in (self.alice, self.bob) for _ in range(20)]
+        wait_until(lambda: all(replies), 'all answers')
+        self.assertEqual([len(r) for r in replies], [1] * 40)
+        self.assertEqual({str(r[0]) for r in replies}, {str((self.alice.vm(vm, 'GetAddresses'),))})
+
     def test_nothing_is_left(self):
         before = self.state()
         with tempfile.TemporaryFile() as image:
