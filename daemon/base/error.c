@@ -3,38 +3,7 @@
 #include <stdarg.h>
 
 #include "error.h"
-
-/* The length of the UTF-8 character at s, or 0 if there is none. */
-static size_t utf8_length(const unsigned char *s) {
-        size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
-                 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
-
-        for (size_t i = 1; i < n; i++)
-                if ((s[i] & 0xc0) != 0x80)
-                        return 0;
-
-        /* Overlong forms, surrogates, and what lies beyond the last plane. */
-        if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) ||
-            (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
-                return 0;
-        return n;
-}
-
-/* A message may quote what a caller or a device said, cut off anywhere. It goes to the bus, which takes only
- * UTF-8, and to terminals and logs, which should not be made to do anything by it. */
-static void make_printable(char *s) {
-        for (unsigned char *p = (unsigned char *) s; *p;) {
-                size_t n = utf8_length(p);
-                bool control = *p < 0x20 || *p == 0x7f || (n == 2 && p[0] == 0xc2 && p[1] < 0xa0);
-
-                if (n > 0 && !control) {
-                        p += n;
-                        continue;
-                }
-                for (size_t i = 0; i < MAX(n, (size_t) 1); i++)
-                        *p++ = '?';
-        }
-}
+#include "printable.h"
 
 _printf_(3, 0) static void error_setv(Error *error, ErrorCode code, const char *format, va_list ap) {
         if (!error || error->code != ERROR_NONE)
@@ -44,7 +13,7 @@ _printf_(3, 0) static void error_setv(Error *error, ErrorCode code, const char *
         if (vasprintf(&error->message, format, ap) < 0)
                 error->message = NULL;
         else
-                make_printable(error->message);
+                make_printable(error->message, SIZE_MAX);
 }
 
 int error_set(Error *error, ErrorCode code, const char *format, ...) {

@@ -168,13 +168,38 @@ static void refuse_more(Call *call, const char *why) {
 
 /* --- the stages, last first ------------------------------------------------------------------------------- */
 
+static int add_rights(Call *call, Error *error) {
+        if (call->row->details)
+                return call->row->details(call, error);
+        return auth_add(&call->auth, call->row->action, "", "", "", "");
+}
+
+/* What was consented to is what is done. While a password was typed, what moves with a device may have become
+ * more, and a name that of another's image. */
+static int check_consent(Call *call, Error *error) {
+        _cleanup_(auth_clear) Auth consented = call->auth;
+        int r;
+
+        call->auth = (Auth) {};
+        r = add_rights(call, error);
+        if (r < 0 || auth_equal(&consented, &call->auth))
+                return r;
+
+        r = error_set(error, ERROR_BUSY, "What this would do has changed while the right to do it was checked");
+        error_set_remedy(error, "See whether it is still wanted, and try again.");
+        return r;
+}
+
 static void call_handle(Call *call) {
         _cleanup_error_ Error error = ERROR_INIT;
-        int r;
+        int r = 0;
 
         /* Methods see the host as it is now; properties may be as old as the contract says. */
         devices_forget_view(call->bus->manager);
-        r = call->row->handle(call, &error);
+        if (call->row->action != ACTION_PUBLIC)
+                r = check_consent(call, &error);
+        if (r >= 0)
+                r = call->row->handle(call, &error);
         if (r < 0)
                 call_fail(call, r, &error);
         else if (r == CALL_ANSWERED)
@@ -248,8 +273,7 @@ static void call_authorise(Call *call) {
                 return;
         }
 
-        r = call->row->details ? call->row->details(call, &error)
-                               : auth_add(&call->auth, call->row->action, "", "", "", "");
+        r = add_rights(call, &error);
         if (r >= 0)
                 r = polkit_check(call->bus->bus, sd_bus_message_get_sender(call->message), call->caller,
                                  sd_bus_message_get_allow_interactive_authorization(call->message) > 0,

@@ -20,6 +20,9 @@ struct Call {
         void *data;
         void (*free_data)(void *data);
 
+        /* Where many may ask the same at a time and the answer takes long: one asks, and tells the others. */
+        enum { SHARES_NOTHING, SHARES_ITS_ANSWER, WAITS_FOR_ANOTHERS } sharing;
+
         Auth auth;               /* what details() asks for */
         PolkitCheck *check;      /* under way */
         sd_bus_slot *slot;       /* the question for the caller's uid, under way */

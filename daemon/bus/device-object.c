@@ -13,6 +13,7 @@
 #include "options.h"
 #include "paths.h"
 #include "plan-message.h"
+#include "plan-rights.h"
 
 /* --- who may ---------------------------------------------------------------------------------------------- */
 
@@ -43,6 +44,19 @@ static const char *words_for(const Call *call) {
         return "manage";
 }
 
+/* All that moves with it is part of the act; but a number of virtual functions is set of one alone. */
+static int describe_act(Call *call, Device *d) {
+        const DeviceList alone = { .items = &d->pci, .n = 1 };
+        _cleanup_device_list_ DeviceList unit = {};
+        _cleanup_free_ char *functions = NULL;
+        int r;
+
+        r = device_unit(d, &unit);
+        if (r >= 0)
+                r = describe_functions(call->row->handle == device_handle_vfs ? &alone : &unit, &functions);
+        return r < 0 ? r : auth_describe(&call->auth, "%s %s", words_for(call), functions);
+}
+
 int device_details(Call *call, Error *error) {
         char *const *allow = call->row->read == device_read_bind ? call->data : NULL;
         Device *d;
@@ -52,13 +66,9 @@ int device_details(Call *call, Error *error) {
         if (r < 0)
                 return r;
 
-        if (asprintf(&call->auth.act, "%s the device %s (%s)", words_for(call),
-                     PCI_ADDRESS_TEXT(&d->pci->address), device_kind_to_string(d->pci->kind)) < 0) {
-                call->auth.act = NULL;
-                return -ENOMEM;
-        }
-
-        r = add_right(call, d, ACTION_MANAGE_DEVICE);
+        r = describe_act(call, d);
+        if (r >= 0)
+                r = add_right(call, d, ACTION_MANAGE_DEVICE);
         if (r >= 0 && strv_length(allow) > 0)
                 r = add_right(call, d, ACTION_OVERRIDE_DEVICE);
         return r;

@@ -11,15 +11,13 @@ int job_details(Call *call, Error *error) {
         int r;
 
         r = call_job(call, &job, error);
+        if (r >= 0)
+                r = auth_describe(&call->auth, "cancel the job %llu (%s)", (unsigned long long) job->id,
+                                  job->operation);
         if (r < 0)
                 return r;
 
         bool own = job->started_by == call->caller || (job->vm && job->vm->spec->owner == call->caller);
-        if (asprintf(&call->auth.act, "cancel the job %llu (%s)", (unsigned long long) job->id,
-                     job->operation) < 0) {
-                call->auth.act = NULL;
-                return -ENOMEM;
-        }
         return auth_add(&call->auth, own ? ACTION_CONTROL_OWN_VM : ACTION_CONTROL_ANY_VM,
                         job->vm ? job->vm->spec->name : "", "", "", "");
 }

@@ -59,7 +59,9 @@ static bool names_address(char *const *words, const PciAddress *address) {
         return false;
 }
 
-static bool is_asked_for(const VmRequest *request, const PciDevice *pci) {
+static bool is_asked_for(const PciDevice *pci, const void *data) {
+        const VmRequest *request = data;
+
         return (pci->kind == KIND_GPU && strv_length(request->gpu) > 0) ||
                (pci->kind == KIND_NVME && strv_length(request->nvme) > 0) ||
                names_address(request->passthrough, &pci->address);
@@ -76,9 +78,9 @@ static int add_unit(const Device *d, DeviceList *list) {
         return r;
 }
 
-int manager_inspect_request(Call *call, DeviceList *ret) {
-        const Manager *m = manager_of(call);
-        const VmRequest *request = call->data;
+typedef bool (*IsWanted)(const PciDevice *pci, const void *data);
+
+static int collect_units(const Manager *m, IsWanted is_wanted, const void *data, DeviceList *ret) {
         int r = 0;
 
         ret->items = calloc(devices_count(m) + 1, sizeof(PciDevice *));
@@ -86,23 +88,25 @@ int manager_inspect_request(Call *call, DeviceList *ret) {
                 return -ENOMEM;
 
         for (size_t i = 0; r >= 0 && i < devices_count(m); i++)
-                if (is_asked_for(request, m->devices.items[i]->pci))
+                if (is_wanted(m->devices.items[i]->pci, data))
                         r = add_unit(m->devices.items[i], ret);
         return r;
 }
 
-static int describe_creation(const Plan *plan, const VmRequest *request, char **ret) {
+int manager_inspect_request(Call *call, DeviceList *ret) {
+        return collect_units(manager_of(call), is_asked_for, call->data, ret);
+}
+
+static int describe_creation(Auth *auth, const Plan *plan, const VmRequest *request) {
         _cleanup_free_ char *devices = NULL, *allowed = strv_join(request->allow, ", ");
         int r;
 
         r = plan_describe_devices(plan, &devices);
         if (r < 0 || !allowed)
                 return -ENOMEM;
-        if (asprintf(ret, "create the virtual machine %s%s%s%s%s", plan->spec->name,
-                     *devices ? " with the devices " : "", devices, *allowed ? " in spite of: " : "",
-                     allowed) < 0)
-                return -ENOMEM;
-        return 0;
+        return auth_describe(auth, "create the virtual machine %s%s%s%s%s", plan->spec->name,
+                             *devices ? " with the devices " : "", devices, *allowed ? " in spite of: " : "",
+                             allowed);
 }
 
 /* What cannot be done is refused before anyone is asked for a password; what is consented to is written
@@ -120,7 +124,7 @@ int manager_create_details(Call *call, Error *error) {
         if (r >= 0)
                 r = auth_add_devices(&call->auth, plan, request->allow);
         if (r >= 0)
-                r = describe_creation(plan, request, &call->auth.act);
+                r = describe_creation(&call->auth, plan, request);
         if (r >= 0)
                 r = plan_pin_request(plan, request);
         return r;
@@ -331,18 +335,14 @@ int manager_read_find_device(Call *call, Error *error) {
         return devices_refresh_if_old(manager_of(call));
 }
 
-int manager_inspect_find_device(Call *call, DeviceList *ret) {
-        const Manager *m = manager_of(call);
-        const FindRequest *request = call->data;
-        int r = 0;
+static bool is_of_kind(const PciDevice *pci, const void *data) {
+        const FindRequest *request = data;
 
-        ret->items = calloc(devices_count(m) + 1, sizeof(PciDevice *));
-        if (!ret->items)
-                return -ENOMEM;
-        for (size_t i = 0; r >= 0 && i < devices_count(m); i++)
-                if (m->devices.items[i]->pci->kind == request->kind)
-                        r = add_unit(m->devices.items[i], ret);
-        return r;
+        return pci->kind == request->kind;
+}
+
+int manager_inspect_find_device(Call *call, DeviceList *ret) {
+        return collect_units(manager_of(call), is_of_kind, call->data, ret);
 }
 
 int manager_find_device(Call *call, Error *error) {
@@ -484,12 +484,9 @@ int manager_read_import(Call *call, Error *error) {
 
 int manager_import_details(Call *call, Error *error) {
         const ImageRequest *request = call->data;
+        int r = auth_describe(&call->auth, "import the image %s", request->name);
 
-        if (asprintf(&call->auth.act, "import the image %s", request->name) < 0) {
-                call->auth.act = NULL;
-                return -ENOMEM;
-        }
-        return auth_add(&call->auth, ACTION_CREATE_VM, "", "", "", "");
+        return r < 0 ? r : auth_add(&call->auth, ACTION_CREATE_VM, "", "", "", "");
 }
 
 int manager_import_image(Call *call, Error *error) {
@@ -545,13 +542,11 @@ int manager_remove_details(Call *call, Error *error) {
         int r;
 
         r = find_owner(call, &owner, error);
+        if (r >= 0)
+                r = auth_describe(&call->auth, "remove the image %s", request->name);
         if (r < 0)
                 return r;
 
-        if (asprintf(&call->auth.act, "remove the image %s", request->name) < 0) {
-                call->auth.act = NULL;
-                return -ENOMEM;
-        }
         return auth_add(&call->auth, owner == call->caller ? ACTION_DESTROY_OWN_VM : ACTION_DESTROY_ANY_VM, "",
                         "", "", "");
 }
@@ -565,10 +560,6 @@ int manager_remove_image(Call *call, Error *error) {
         if (r < 0)
                 return r;
 
-        /* While a password was typed, the caller's own image may have gone and a shared one shown up. */
-        if (owner != call->caller && call->auth.items[0].action == ACTION_DESTROY_OWN_VM)
-                return error_set(error, ERROR_NO_SUCH_IMAGE, "The image %s is gone", request->name);
-
         r = image_store_remove(manager_of(call)->state_fd, owner, request->name, error);
         if (r < 0)
                 return r;
@@ -579,28 +570,13 @@ int manager_remove_image(Call *call, Error *error) {
 /* --- StopAllVMs ------------------------------------------------------------------------------------------- */
 
 int manager_read_stop_all(Call *call, Error *error) {
-        static const OptionSpec specs[] = {
-                { "timeout", "t", offsetof(StopOptions, timeout) },
-                { "force", "b", offsetof(StopOptions, force) },
-        };
-        StopOptions *options = calloc(1, sizeof(StopOptions));
-        int r;
-
-        if (!options)
-                return -ENOMEM;
-        options->timeout = manager_of(call)->config->shutdown_timeout;
-        call->data = options;
-        call->free_data = free;
-
-        r = options_read(call->message, specs, ELEMENTSOF(specs), options, error);
-        if (r >= 0 && options->timeout > STOP_TIMEOUT_MAX)
-                r = error_set(error, ERROR_INVALID_OPTION, "The option timeout is longer than a day");
-        return r;
+        return read_stop_options(call, manager_of(call)->config->shutdown_timeout, error);
 }
 
 int manager_stop_all_details(Call *call, Error *error) {
-        call->auth.act = strdup("stop all virtual machines");
-        return call->auth.act ? auth_add(&call->auth, call->row->action, "", "", "", "") : -ENOMEM;
+        int r = auth_describe(&call->auth, "stop all virtual machines");
+
+        return r < 0 ? r : auth_add(&call->auth, call->row->action, "", "", "", "");
 }
 
 int manager_stop_all(Call *call, Error *error) {

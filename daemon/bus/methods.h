@@ -7,8 +7,6 @@
 #include "call.h"
 #include "host/pci.h"
 
-#define STOP_TIMEOUT_MAX (24 * 3600 * USEC_PER_SEC)
-
 struct MethodRow {
         const char *interface, *member;
         const char *in, *in_names;   /* names: each ended by a NUL */
@@ -27,8 +25,9 @@ struct MethodRow {
         int (*inspect)(Call *call, DeviceList *ret);
         bool inspects_afresh;        /* what was seen a moment ago will not do */
 
-        /* Adds to call->auth what is asked for: actions, with the details that rules and prompts need.
-         * NULL: the row's action alone, about the target. */
+        /* Adds to call->auth what is asked for: actions, with the details that rules and prompts need. NULL: the
+         * row's action alone, about the target. Asked twice: before polkit is, and before the call is carried
+         * out, which it is only if the answer is the same. */
         int (*details)(Call *call, Error *error);
 
         int (*handle)(Call *call, Error *error);
@@ -63,7 +62,10 @@ int manager_list_images(Call *call, Error *error);
 int manager_read_remove(Call *call, Error *error);
 int manager_remove_details(Call *call, Error *error);
 int manager_remove_image(Call *call, Error *error);
+
+/* For several of them. */
 int method_read_any(Call *call, Error *error); /* arguments that the handler reads */
+int read_stop_options(Call *call, uint64_t timeout, Error *error); /* a StopOptions; timeout: the default */
 
 int vm_details(Call *call, Error *error);
 int vm_handle_start(Call *call, Error *error);

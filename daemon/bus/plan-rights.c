@@ -37,16 +37,30 @@ static int add_part(char ***parts, const PciDevice *pci) {
         return strv_consume(parts, part);
 }
 
+static int add_parts(char ***parts, const DeviceList *functions) {
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < functions->n; i++)
+                r = add_part(parts, functions->items[i]);
+        return r;
+}
+
+int describe_functions(const DeviceList *functions, char **ret) {
+        _cleanup_strv_ char **parts = NULL;
+        int r = add_parts(&parts, functions);
+
+        if (r < 0)
+                return r;
+        *ret = strv_join(parts, ", ");
+        return *ret ? 0 : -ENOMEM;
+}
+
 int plan_describe_devices(const Plan *plan, char **ret) {
         _cleanup_strv_ char **parts = NULL;
         int r = 0;
 
-        for (size_t i = 0; r >= 0 && i < plan->n_devices; i++) {
-                const DeviceList *unit = &plan->devices[i].unit;
-
-                for (size_t k = 0; r >= 0 && k < unit->n; k++)
-                        r = add_part(&parts, unit->items[k]);
-        }
+        for (size_t i = 0; r >= 0 && i < plan->n_devices; i++)
+                r = add_parts(&parts, &plan->devices[i].unit);
         if (r < 0)
                 return r;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What a caller needs to be allowed, and is asked about, where a VM gets devices: when it is made, and later. */
+/* What a caller needs to be allowed, and is asked about, where a VM gets devices: when it is made, and later. And
+ * the words for what moves, in any prompt. */
 
 #include "core/plan.h"
 #include "polkit.h"
@@ -9,5 +10,8 @@
 /* The right to each device of the plan, and to override what stands against it. */
 int auth_add_devices(Auth *auth, const Plan *plan, char *const *allow);
 
-/* All that moves: "0000:01:00.0 (gpu), 0000:01:00.1 (audio)"; "" for no devices. */
+/* "0000:01:00.0 (gpu), 0000:01:00.1 (audio)"; "" for no devices. */
+int describe_functions(const DeviceList *functions, char **ret);
+
+/* The same of all that moves. */
 int plan_describe_devices(const Plan *plan, char **ret);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <stdarg.h>
+
 #include "base/log.h"
 #include "polkit.h"
 
@@ -71,12 +73,37 @@ int auth_add(Auth *auth, Action action, const char *vm, const char *device, cons
         return 0;
 }
 
+int auth_describe(Auth *auth, const char *format, ...) {
+        va_list ap;
+
+        free(auth->act);
+        va_start(ap, format);
+        if (vasprintf(&auth->act, format, ap) < 0)
+                auth->act = NULL;
+        va_end(ap);
+        return auth->act ? 0 : -ENOMEM;
+}
+
 void auth_clear(Auth *auth) {
         for (size_t i = 0; i < auth->n; i++)
                 auth_item_clear(&auth->items[i]);
         free(auth->items);
         free(auth->act);
         *auth = (Auth) {};
+}
+
+static bool auth_item_equal(const AuthItem *a, const AuthItem *b) {
+        return a->action == b->action && streq(a->vm, b->vm) && streq(a->device, b->device) &&
+               streq(a->kind, b->kind) && streq(a->vendor, b->vendor);
+}
+
+bool auth_equal(const Auth *a, const Auth *b) {
+        if (a->n != b->n || !(a->act && b->act ? streq(a->act, b->act) : a->act == b->act))
+                return false;
+        for (size_t i = 0; i < a->n; i++)
+                if (!auth_item_equal(&a->items[i], &b->items[i]))
+                        return false;
+        return true;
 }
 
 /* --- asking ----------------------------------------------------------------------------------------------- */

@@ -41,7 +41,11 @@ typedef struct Auth {
 
 int auth_add(Auth *auth, Action action, const char *vm, const char *device, const char *kind,
              const char *vendor);
+int auth_describe(Auth *auth, const char *format, ...) _printf_(2, 3); /* sets act */
 void auth_clear(Auth *auth);
+
+/* Whether both ask for the same, in the same words. */
+bool auth_equal(const Auth *a, const Auth *b);
 
 typedef enum Verdict {
         VERDICT_GRANTED,

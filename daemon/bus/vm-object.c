@@ -14,6 +14,7 @@
 
 #define STOP_TIMEOUT_DEFAULT (90 * USEC_PER_SEC)
 #define DETACH_TIMEOUT_DEFAULT (30 * USEC_PER_SEC)
+#define TIMEOUT_MAX (24 * 3600 * USEC_PER_SEC)
 
 /* --- who may ---------------------------------------------------------------------------------------------- */
 
@@ -48,14 +49,9 @@ int vm_details(Call *call, Error *error) {
         int r;
 
         r = call_vm(call, &vm, error);
-        if (r < 0)
-                return r;
-
-        if (asprintf(&call->auth.act, "%s the virtual machine %s", words_for(call), vm->spec->name) < 0) {
-                call->auth.act = NULL;
-                return -ENOMEM;
-        }
-        return auth_add(&call->auth, action_for(call, vm), vm->spec->name, "", "", "");
+        if (r >= 0)
+                r = auth_describe(&call->auth, "%s the virtual machine %s", words_for(call), vm->spec->name);
+        return r < 0 ? r : auth_add(&call->auth, action_for(call, vm), vm->spec->name, "", "", "");
 }
 
 /* --- start, stop, … --------------------------------------------------------------------------------------- */
@@ -97,7 +93,13 @@ int vm_handle_resume(Call *call, Error *error) {
         return begin_simple(call, vm_resume, error);
 }
 
-int vm_read_stop(Call *call, Error *error) {
+static int check_timeout(uint64_t timeout, Error *error) {
+        if (timeout <= TIMEOUT_MAX)
+                return 0;
+        return error_set(error, ERROR_INVALID_OPTION, "The option timeout is longer than a day");
+}
+
+int read_stop_options(Call *call, uint64_t timeout, Error *error) {
         static const OptionSpec specs[] = {
                 { "timeout", "t", offsetof(StopOptions, timeout) },
                 { "force", "b", offsetof(StopOptions, force) },
@@ -107,14 +109,16 @@ int vm_read_stop(Call *call, Error *error) {
 
         if (!options)
                 return -ENOMEM;
-        options->timeout = STOP_TIMEOUT_DEFAULT;
+        options->timeout = timeout;
         call->data = options;
         call->free_data = free;
 
         r = options_read(call->message, specs, ELEMENTSOF(specs), options, error);
-        if (r >= 0 && options->timeout > STOP_TIMEOUT_MAX)
-                r = error_set(error, ERROR_INVALID_OPTION, "The option timeout is longer than a day");
-        return r;
+        return r < 0 ? r : check_timeout(options->timeout, error);
+}
+
+int vm_read_stop(Call *call, Error *error) {
+        return read_stop_options(call, STOP_TIMEOUT_DEFAULT, error);
 }
 
 int vm_handle_stop(Call *call, Error *error) {
@@ -200,9 +204,7 @@ int vm_read_detach(Call *call, Error *error) {
         static const OptionSpec specs[] = { { "timeout", "t", offsetof(DeviceArguments, timeout) } };
         int r = read_device_arguments(call, specs, ELEMENTSOF(specs), error);
 
-        if (r >= 0 && ((const DeviceArguments *) call->data)->timeout > STOP_TIMEOUT_MAX)
-                r = error_set(error, ERROR_INVALID_OPTION, "The option timeout is longer than a day");
-        return r;
+        return r < 0 ? r : check_timeout(((const DeviceArguments *) call->data)->timeout, error);
 }
 
 int vm_inspect_attach(Call *call, DeviceList *ret) {
@@ -212,17 +214,15 @@ int vm_inspect_attach(Call *call, DeviceList *ret) {
         return d ? device_unit(d, ret) : 0;
 }
 
-static int describe_attachment(const Vm *vm, const Plan *plan, char *const *allow, char **ret) {
+static int describe_attachment(Auth *auth, const Vm *vm, const Plan *plan, char *const *allow) {
         _cleanup_free_ char *devices = NULL, *allowed = strv_join(allow, ", ");
         int r;
 
         r = plan_describe_devices(plan, &devices);
         if (r < 0 || !allowed)
                 return -ENOMEM;
-        if (asprintf(ret, "attach to the virtual machine %s the devices %s%s%s", vm->spec->name, devices,
-                     *allowed ? " in spite of: " : "", allowed) < 0)
-                return -ENOMEM;
-        return 0;
+        return auth_describe(auth, "attach to the virtual machine %s the devices %s%s%s", vm->spec->name, devices,
+                             *allowed ? " in spite of: " : "", allowed);
 }
 
 /* As for a VM that is made: what cannot be is refused before anyone is asked for a password. */
@@ -239,7 +239,7 @@ int vm_attach_details(Call *call, Error *error) {
                 r = auth_add(&call->auth, action_for(call, vm), vm->spec->name, "", "", "");
         if (r >= 0)
                 r = auth_add_devices(&call->auth, plan, arguments->allow);
-        return r < 0 ? r : describe_attachment(vm, plan, arguments->allow, &call->auth.act);
+        return r < 0 ? r : describe_attachment(&call->auth, vm, plan, arguments->allow);
 }
 
 int vm_handle_attach(Call *call, Error *error) {
@@ -287,9 +287,12 @@ int vm_read_autostart(Call *call, Error *error) {
         return options_read_none(call->message, error);
 }
 
-static void on_call_done(int r, const Error *error, void *userdata) {
+static void on_autostart_set(int r, const Error *error, void *userdata) {
         Call *call = userdata;
+        Vm *vm;
 
+        if (r >= 0 && call_vm(call, &vm, NULL) >= 0)
+                vm_autostart_was_set(vm, *(const bool *) call->data);
         (void) (r < 0 ? call_reply_error(call, r, error) : call_reply(call, ""));
         call_finish(call);
 }
@@ -300,7 +303,7 @@ int vm_handle_autostart(Call *call, Error *error) {
 
         r = call_vm(call, &vm, error);
         if (r >= 0)
-                r = vm_set_autostart(vm, *(const bool *) call->data, on_call_done, call, error);
+                r = vm_set_autostart(vm, *(const bool *) call->data, on_autostart_set, call, error);
         return r < 0 ? r : CALL_PENDING;
 }
 
@@ -378,13 +381,30 @@ static int reply_addresses(Call *call, const GuestAddress *addresses, size_t n) 
         return r < 0 ? call_reply_error(call, r, NULL) : call_reply_message(call, reply);
 }
 
-static void on_addresses(int r, const GuestAddress *addresses, size_t n, const Error *error, void *userdata) {
-        Call *call = userdata;
+/* Another call for the same of the same VM. */
+static Call *find_same(const Call *call, int sharing) {
+        for (Call *other = call->bus->calls; other; other = other->next)
+                if (other != call && other->row == call->row && (int) other->sharing == sharing &&
+                    streq(sd_bus_message_get_path(other->message), sd_bus_message_get_path(call->message)))
+                        return other;
+        return NULL;
+}
 
+static void tell_addresses(Call *call, int r, const GuestAddress *addresses, size_t n, const Error *error) {
         (void) (r < 0 ? call_reply_error(call, r, error) : reply_addresses(call, addresses, n));
         call_finish(call);
 }
 
+static void on_addresses(int r, const GuestAddress *addresses, size_t n, const Error *error, void *userdata) {
+        Call *call = userdata, *other;
+
+        while ((other = find_same(call, WAITS_FOR_ANOTHERS)))
+                tell_addresses(other, r, addresses, n, error);
+        tell_addresses(call, r, addresses, n, error);
+}
+
+/* The agent in the guest takes its time, or never answers, and who waits for it has one of the few workers: of a
+ * VM it is only one at a time, however many ask. */
 int vm_handle_addresses(Call *call, Error *error) {
         Vm *vm;
         int r;
@@ -394,6 +414,11 @@ int vm_handle_addresses(Call *call, Error *error) {
                 return r;
         if (!vm_is_active(vm))
                 return reply_addresses(call, NULL, 0);
+
+        call->sharing = find_same(call, SHARES_ITS_ANSWER) ? WAITS_FOR_ANOTHERS
+                                                                            : SHARES_ITS_ANSWER;
+        if (call->sharing == WAITS_FOR_ANOTHERS)
+                return CALL_PENDING;
 
         r = virt_get_addresses(vm->manager->virt, vm->spec->uuid, on_addresses, call, error);
         return r < 0 ? r : CALL_PENDING;

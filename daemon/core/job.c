@@ -268,6 +268,12 @@ static void job_advance(Job *job) {
 void job_step_done(Job *job, int r, const Error *error) {
         _cleanup_error_ Error copy = ERROR_INIT;
 
+        /* Each step ends once, and so does the job: an answer that comes late belongs to none. */
+        if (!job->in_step) {
+                log_error("Job %llu: an answer came when none was waited for", (unsigned long long) job->id);
+                return;
+        }
+
         error_copy(&copy, error);
         if (!job_take_outcome(job, r < 0 ? r : STEP_DONE, &copy))
                 return;

@@ -429,15 +429,17 @@ static void on_connected(DomainInfo *domains, size_t n, void *userdata) {
                         add_vm(m, &domains[i].spec, domains[i].state);
                         continue;
                 }
-                vm_spec_seen(vm, &domains[i].spec);
                 vm->defined = true;
+                vm->gone = false;
+                vm_spec_seen(vm, &domains[i].spec);
                 vm_state_changed(vm, domains[i].state);
                 if (vm_is_active(vm) && !vm->job)
                         vm_lease_claimed(vm);
                 observer_vm_changed(vm);
         }
 
-        log_info("Connected to libvirt at %s: %zu VMs", virt_uri(m->virt), m->n_vms);
+        log_message(m->reconciled ? LOG_DEBUG : LOG_INFO, "Connected to libvirt at %s: %zu VMs", virt_uri(m->virt),
+                    m->n_vms);
         if (m->reconciled)
                 return;
 
@@ -478,15 +480,27 @@ static void on_changed(const char *uuid, DomainState state, VmSpec **spec, bool 
                 return;
         }
 
-        if (spec && *spec)
+        if (spec && *spec) {
+                vm->gone = false; /* undefined and defined anew, while a job is under way */
                 vm_spec_seen(vm, spec);
+        }
         if (stopped_for && vm->state != DOMAIN_STOPPED)
                 log_info("The VM %s has stopped (%s)", vm->spec->name, stopped_for);
         vm_state_changed(vm, state);
+}
+
+static bool may_rest(void *userdata) {
+        const Manager *m = userdata;
+
+        for (size_t i = 0; i < m->n_vms; i++)
+                if (m->vms[i]->job || vm_is_active(m->vms[i]))
+                        return false;
+        return true;
 }
 
 const VirtHandler manager_virt_handler = {
         .connected = on_connected,
         .disconnected = on_disconnected,
         .changed = on_changed,
+        .may_rest = may_rest,
 };

@@ -226,22 +226,9 @@ static bool has_leases(const Vm *vm) {
 }
 
 int vm_begin_return(Vm *vm, const JobStep *step) {
-        _cleanup_(job_freep) Job *job = NULL;
-        int r;
+        Job *job;
 
-        r = job_new(vm->manager, "return-devices", 0, &job);
-        if (r < 0)
-                return r;
-
-        job_set_vm(job, vm);
-        r = job_add_steps(job, step, 1);
-        if (r >= 0)
-                r = job_begin(job);
-        if (r < 0)
-                return r;
-
-        TAKE_PTR(job);
-        return 0;
+        return vm_begin_single(vm, "return-devices", step, 0, &job);
 }
 
 void vm_return_devices(Vm *vm) {

@@ -144,7 +144,7 @@ static int run_resume(Job *job, Error *error) {
         return virt_resume(job->manager->virt, job->vm_uuid, on_call_done, job, error);
 }
 
-static int begin_single(Vm *vm, const char *operation, const JobStep *step, uid_t caller, Job **ret) {
+int vm_begin_single(Vm *vm, const char *operation, const JobStep *step, uid_t caller, Job **ret) {
         _cleanup_(job_freep) Job *job = NULL;
         int r;
 
@@ -178,21 +178,21 @@ int vm_reboot(Vm *vm, uid_t caller, Job **ret, Error *error) {
         static const JobStep step = { .phase = "asking the guest to reboot", .run = run_reboot };
         int r = check_state(vm, DOMAIN_RUNNING, "rebooted", error);
 
-        return r < 0 ? r : begin_single(vm, "reboot", &step, caller, ret);
+        return r < 0 ? r : vm_begin_single(vm, "reboot", &step, caller, ret);
 }
 
 int vm_pause(Vm *vm, uid_t caller, Job **ret, Error *error) {
         static const JobStep step = { .phase = "pausing", .run = run_pause };
         int r = check_state(vm, DOMAIN_RUNNING, "paused", error);
 
-        return r < 0 ? r : begin_single(vm, "pause", &step, caller, ret);
+        return r < 0 ? r : vm_begin_single(vm, "pause", &step, caller, ret);
 }
 
 int vm_resume(Vm *vm, uid_t caller, Job **ret, Error *error) {
         static const JobStep step = { .phase = "resuming", .run = run_resume };
         int r = check_state(vm, DOMAIN_PAUSED, "resumed", error);
 
-        return r < 0 ? r : begin_single(vm, "resume", &step, caller, ret);
+        return r < 0 ? r : vm_begin_single(vm, "resume", &step, caller, ret);
 }
 
 /* --- autostart ------------------------------------------------------------------------------------------ */
@@ -208,15 +208,13 @@ int vm_set_autostart(Vm *vm, bool autostart, VirtDone done, void *userdata, Erro
 
         vm->spec->autostart = autostart;
         r = vm_spec_to_metadata(vm->spec, &metadata);
-        if (r >= 0)
-                r = virt_set_metadata(vm->manager->virt, vm->spec->uuid, metadata, done, userdata, error);
-        if (r < 0) {
-                vm->spec->autostart = previous;
-                return r;
-        }
+        vm->spec->autostart = previous;
+        return r < 0 ? r : virt_set_metadata(vm->manager->virt, vm->spec->uuid, metadata, done, userdata, error);
+}
 
+void vm_autostart_was_set(Vm *vm, bool autostart) {
+        vm->spec->autostart = autostart;
         observer_vm_changed(vm);
-        return 0;
 }
 
 /* --- files ----------------------------------------------------------------------------------------------- */

@@ -59,11 +59,16 @@ typedef struct DestroyOptions {
 } DestroyOptions;
 int vm_destroy(Vm *vm, uid_t caller, const DestroyOptions *options, Job **ret, Error *error);
 
-/* Writes the new value to the domain's metadata. */
+/* Writes the new value to the domain's metadata; it is the VM's only once that is done. */
 int vm_set_autostart(Vm *vm, bool autostart, VirtDone done, void *userdata, Error *error);
+void vm_autostart_was_set(Vm *vm, bool autostart);
 
 /* Whether a stopped VM keeps this device on vfio-pci. */
 bool vm_holds_device(const Vm *vm, const VmDevice *device);
+
+/* A job of one step. */
+int vm_begin_single(Vm *vm, const char *operation, const JobStep *step, uid_t caller, Job **ret);
+
 /* Tells the observer that the assignments of the spec's devices have changed. */
 void vm_tell_assignments(Manager *m, const VmSpec *spec);
 bool vm_is_assigned(const Vm *vm, const PciAddress *address);
@@ -80,7 +85,8 @@ void vm_spec_seen(Vm *vm, VmSpec **spec);
 /* Brings back what is bound for the VM, but no longer one of its devices; does nothing if a job is under
  * way. */
 void vm_return_strays(Vm *vm);
-/* The job of either: one step, begun by nobody in particular. */
+
+/* The job of either, begun by nobody in particular. */
 int vm_begin_return(Vm *vm, const JobStep *step);
 
 /* Leases to a VM that runs what the journal holds for it: it may have been started by other means, or the

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 
 #include "reason.h"
+#include "base/printable.h"
 #include "base/strv.h"
 
 #define DETAIL_MAX 512
@@ -72,37 +73,6 @@ ErrorCode reason_code_to_error(ReasonCode code) {
         return (unsigned) code < _REASON_MAX ? entries[code].error : ERROR_INTERNAL;
 }
 
-/* The length of the UTF-8 sequence at s if it is well-formed and no control character,
- * otherwise 0. */
-static size_t printable_length(const unsigned char *s) {
-        if (s[0] < 0x80)
-                return s[0] >= 0x20 && s[0] != 0x7f;
-
-        size_t n = s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
-                 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
-        for (size_t i = 1; i < n; i++)
-                if ((s[i] & 0xc0) != 0x80)
-                        return 0;
-
-        bool overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-        bool outside = (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf4 && s[1] > 0x8f);
-        bool c1_control = s[0] == 0xc2 && s[1] < 0xa0;
-        return overlong || outside || c1_control ? 0 : n;
-}
-
-/* In place: unprintable bytes become '?', and what is too long is cut. */
-static void make_printable(char *s) {
-        unsigned char *p = (unsigned char *) s;
-
-        while (*p && (size_t) (p - (unsigned char *) s) < DETAIL_MAX - 4) {
-                size_t n = printable_length(p);
-                if (n == 0)
-                        *p = '?';
-                p += n ? n : 1;
-        }
-        *p = '\0';
-}
-
 static bool reasons_contain(const Reasons *reasons, ReasonCode code, const char *detail) {
         for (size_t i = 0; i < reasons->n; i++)
                 if (reasons->items[i].code == code && streq(reasons->items[i].detail, detail))
@@ -123,7 +93,7 @@ int reasons_add(Reasons *reasons, ReasonCode code, const char *format, ...) {
                 return -ENOMEM;
         }
 
-        make_printable(detail);
+        make_printable(detail, DETAIL_MAX);
         if (reasons_contain(reasons, code, detail))
                 return 0;
 

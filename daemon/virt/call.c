@@ -4,8 +4,7 @@
 
 #include "base/log.h"
 #include "connection.h"
-
-#define EXPIRY_USEC (30 * USEC_PER_SEC)
+#include "rest.h"
 
 static void addresses_free(GuestAddress *addresses, size_t n) {
         for (size_t i = 0; i < n; i++) {
@@ -140,36 +139,10 @@ static void call_run(void *work) {
         call->r = run_with_connection(call);
 }
 
-static int on_expiry(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
-        Virt *virt = userdata;
-
-        connection_pool_flush(virt->pool, virt->workers);
-        return 0;
-}
-
-/* Connections that wait keep libvirtd from exiting when it is idle, and wake both sides for
- * keepalive. */
-static void arm_expiry(Virt *virt) {
-        if (!virt->expiry) {
-                if (sd_event_add_time_relative(virt->event, &virt->expiry, CLOCK_MONOTONIC,
-                                               EXPIRY_USEC, USEC_PER_SEC, on_expiry, virt) < 0)
-                        return;
-                (void) sd_event_source_set_description(virt->expiry, "libvirt connections");
-        } else
-                (void) sd_event_source_set_time_relative(virt->expiry, EXPIRY_USEC);
-        (void) sd_event_source_set_enabled(virt->expiry, SD_EVENT_ONESHOT);
-}
-
-static void call_done(void *work) {
-        _cleanup_(call_freep) Call *call = work;
+/* The answer may free the Virt. */
+static void call_answer(Call *call) {
         Virt *virt = call->virt;
 
-        if (!virt)
-                return;
-        if (!connection_pool_is_empty(virt->pool))
-                arm_expiry(virt);
-
-        /* The answer may free the Virt. */
         unlink_call(call);
         call->virt = virt;
         call->previous = call->next = NULL;
@@ -177,20 +150,80 @@ static void call_done(void *work) {
         call->virt = NULL;
 }
 
+static void call_done(void *work) {
+        _cleanup_(call_freep) Call *call = work;
+
+        if (!call->virt)
+                return;
+        rest_put_off(call->virt);
+        call_answer(call);
+}
+
+static int call_queue(Call *call, Error *error) {
+        int r = worker_submit(call->virt->workers, call_run, call_done, call);
+
+        return r < 0 ? error_set_errno(error, r, "cannot %s", act_to_string(call->act)) : 0;
+}
+
 int call_submit(Call *call, Error *error) {
         _cleanup_(call_freep) Call *c = call;
-        int r;
+        int r = 0;
 
         if (!c->virt->connected)
                 return error_set(error, ERROR_LIBVIRT_UNAVAILABLE,
                                  "cannot %s: libvirt is not connected", act_to_string(c->act));
 
-        r = worker_submit(c->virt->workers, call_run, call_done, c);
+        /* What it changes is to be heard of: not before the connection is back from its rest. */
+        c->held = !c->virt->adopted;
+        if (c->held)
+                rest_end(c->virt);
+        else
+                r = call_queue(c, error);
         if (r < 0)
-                return error_set_errno(error, r, "cannot %s", act_to_string(c->act));
+                return r;
 
         (void) TAKE_PTR(c);
         return 0;
+}
+
+/* The one that has waited longest: the list has the latest first. */
+static Call *first_held(const Virt *virt) {
+        Call *first = NULL;
+
+        for (Call *call = virt->calls; call; call = call->next)
+                if (call->held)
+                        first = call;
+        return first;
+}
+
+static void answer_failed(Call *call, int r) {
+        _cleanup_(call_freep) Call *c = call;
+
+        c->r = r;
+        call_answer(c);
+}
+
+void calls_refuse_held(Virt *virt, Virt *const *alive) {
+        Call *call;
+
+        while (*alive && (call = first_held(virt))) {
+                call->held = false;
+                answer_failed(call, error_set(&call->error, ERROR_LIBVIRT_UNAVAILABLE,
+                                              "cannot %s: libvirt cannot be reached", act_to_string(call->act)));
+        }
+}
+
+void calls_submit_held(Virt *virt, Virt *const *alive) {
+        Call *call;
+
+        while (*alive && (call = first_held(virt))) {
+                int r;
+
+                call->held = false;
+                r = call_queue(call, &call->error);
+                if (r < 0)
+                        answer_failed(call, r);
+        }
 }
 
 void calls_abandon(Virt *virt) {
@@ -200,7 +233,7 @@ void calls_abandon(Virt *virt) {
                 next = call->next;
                 unlink_call(call);
                 call->previous = call->next = NULL;
-                if (worker_take_back(virt->workers, call))
+                if (call->held || worker_take_back(virt->workers, call))
                         call_free(call);
         }
 }

@@ -39,6 +39,7 @@ struct Call {
 
         /* The loop's. */
         Virt *virt; /* NULL: freed meanwhile, nobody wants the answer */
+        bool held;  /* until the connection is back from its rest */
         void (*answer)(Call *call);
         VirtDone done;
         VirtFdDone fd_done;
@@ -55,6 +56,11 @@ DEFINE_CLEANUP(Call *, call_free);
 /* Takes the call; refuses with LibvirtUnavailable where there is no connection. */
 int call_submit(Call *call, Error *error);
 
+/* What waited for the connection to be back from its rest is begun, or has waited in vain. *alive: NULL once an
+ * answer has freed the Virt. */
+void calls_submit_held(Virt *virt, Virt *const *alive);
+void calls_refuse_held(Virt *virt, Virt *const *alive);
+
 /* On a worker: libvirt's last error, logged and translated into call->error. Returns the
  * negative errno. */
 int call_fail(Call *call);
@@ -62,3 +68,6 @@ int call_fail(Call *call);
 /* On the loop, when the Virt goes: those that have not begun are freed, the others have nobody
  * to answer. */
 void calls_abandon(Virt *virt);
+
+/* Whether it is an address of this type (virIPAddrType), and of more than the guest itself or its link. */
+bool guest_address_is_wanted(int type, const char *address);

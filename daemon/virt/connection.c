@@ -14,6 +14,7 @@
 #include "capabilities.h"
 #include "connection.h"
 #include "event-thread.h"
+#include "rest.h"
 #include "state.h"
 
 #define RETRY_MIN_USEC (100 * USEC_PER_MSEC)
@@ -137,6 +138,7 @@ static void tell_state(Virt *virt, const Event *e) {
 }
 
 static void handle_event(Virt *virt, const Event *e) {
+        rest_put_off(virt);
         if (e->kind == EVENT_STATE)
                 tell_state(virt, e);
         else
@@ -155,7 +157,7 @@ static void on_event(void *data) {
         else if (e->kind == EVENT_LOST) {
                 session_lost(s);
                 event_free(e);
-        } else if (!virt->connected) {
+        } else if (!virt->adopted) {
                 /* Kept until connected() has been called; the list holds no references to its
                  * owner. */
                 e->next = NULL;
@@ -393,7 +395,10 @@ static void session_drop(Session *s, WorkerPool *workers) {
 static void start_connecting(Virt *virt);
 
 static int on_retry(_unused_ sd_event_source *source, _unused_ uint64_t usec, void *userdata) {
-        start_connecting(userdata);
+        Virt *virt = userdata;
+
+        if (!virt->session)
+                start_connecting(virt);
         return 0;
 }
 
@@ -433,12 +438,12 @@ static void session_lost(Session *s) {
         Virt *virt = s->virt;
 
         /* An attempt that is still on its worker sees it by itself. */
-        if (!virt->connected || virt->session != s)
+        if (!virt->adopted || virt->session != s)
                 return;
 
         log_warning("the connection to libvirt at %s was lost", virt->uri);
         virt->complained = true;
-        virt->connected = false;
+        virt->connected = virt->adopted = false;
         virt->session = NULL;
         if (now_usec(virt) - virt->connected_at > RETRY_MAX_USEC)
                 virt->retry_delay = RETRY_MIN_USEC;
@@ -459,7 +464,7 @@ static void adopt_session(Virt *virt, Session *s) {
         if (virt->complained)
                 log_info("connected to libvirt at %s", virt->uri);
         virt->complained = false;
-        virt->connected = true;
+        virt->connected = virt->adopted = true;
         virt->connected_at = now_usec(virt);
 
         capabilities_clear(&virt->capabilities);
@@ -480,7 +485,21 @@ static void adopt_session(Virt *virt, Session *s) {
                 handle_event(s->virt, e);
                 free(e);
         }
+        if (s->virt) {
+                rest_put_off(s->virt);
+                calls_submit_held(s->virt, &s->virt);
+        }
         session_unref(s);
+}
+
+/* It was at rest, and does not come back: what waited for it has waited in vain. */
+static void not_back_from_rest(Session *s) {
+        Virt *virt = s->virt;
+
+        virt->connected = false;
+        calls_refuse_held(virt, &s->virt);
+        if (s->virt)
+                virt->handler.disconnected(virt->userdata);
 }
 
 static void connect_done(void *work) {
@@ -499,9 +518,18 @@ static void connect_done(void *work) {
         }
 
         complain(virt, s->failure);
-        virt->session = NULL;
-        session_drop(s, virt->workers);
-        schedule_retry(virt);
+        (void) session_ref(s);
+        if (virt->connected)
+                not_back_from_rest(s);
+        if (s->virt) {
+                virt->session = NULL;
+                session_drop(s, virt->workers);
+                schedule_retry(virt);
+        } else { /* an answer has freed the Virt */
+                session_close(s);
+                session_unref(s);
+        }
+        session_unref(s);
 }
 
 static void start_connecting(Virt *virt) {
@@ -513,6 +541,16 @@ static void start_connecting(Virt *virt) {
         }
         session_unref(s);
         schedule_retry(virt);
+}
+
+void connection_give_up(Virt *virt) {
+        virt->adopted = false;
+        session_drop(TAKE_PTR(virt->session), virt->workers);
+}
+
+void connection_take_up(Virt *virt) {
+        if (virt->connected && !virt->session)
+                start_connecting(virt);
 }
 
 int virt_new(sd_event *event, WorkerPool *workers, const char *uri, const VirtHandler *handler,
@@ -592,7 +630,7 @@ static Session *take_session(Virt *virt) {
         if (!s)
                 return NULL;
         session_silence(s);
-        if (!virt->connected && !worker_take_back(virt->workers, s))
+        if (!virt->adopted && !worker_take_back(virt->workers, s))
                 return NULL; /* on its worker: connect_done() closes it */
         return s;
 }
@@ -623,7 +661,7 @@ Virt *virt_free(Virt *virt) {
         event_thread_unref();
 
         sd_event_source_disable_unref(virt->retry);
-        sd_event_source_disable_unref(virt->expiry);
+        rest_clear(virt);
         sd_event_unref(virt->event);
         capabilities_clear(&virt->capabilities);
         free(virt->uri);

@@ -14,6 +14,14 @@
 typedef struct Session Session;
 typedef struct Refresh Refresh;
 
+#define REST_WATCHES 2
+
+/* rest.h */
+typedef struct Rest {
+        sd_event_source *timer; /* nothing has happened for a while */
+        sd_event_source *watches[REST_WATCHES];
+} Rest;
+
 struct Virt {
         sd_event *event;
         WorkerPool *workers;
@@ -21,8 +29,10 @@ struct Virt {
         VirtHandler handler;
         void *userdata;
 
-        Session *session; /* the connection for events, or the attempt to make one */
-        bool connected;
+        Session *session; /* the connection for events, or the attempt to make one; NULL: none, or at rest */
+        bool adopted;     /* it stands, and what it found has been told */
+        bool connected;   /* what was told still holds: also while it is at rest, and until it is back from there */
+        Rest rest;
         sd_event_source *retry;
         uint64_t retry_delay;
         uint64_t connected_at;
@@ -32,7 +42,6 @@ struct Virt {
         VirtCapabilities capabilities;
 
         ConnectionPool *pool;
-        sd_event_source *expiry; /* closes connections that nobody has used for a while */
         ConsoleList *consoles;
         Call *calls;
         Refresh *refreshes;
@@ -46,3 +55,7 @@ void virt_refresh_saw_state(Virt *virt, const char *uuid, DomainState state);
 void virt_refresh_all_stale(Virt *virt);
 /* Only when no call is answered any more. */
 void virt_refresh_free_all(Virt *virt);
+
+/* The connection for events is closed, to be at rest; and made again, if it is. */
+void connection_give_up(Virt *virt);
+void connection_take_up(Virt *virt);

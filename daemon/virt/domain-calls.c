@@ -2,12 +2,14 @@
 
 /* The requests of virt.h, each a few lines of libvirt on a worker. */
 
+#include <arpa/inet.h>
 #include <libvirt/virterror.h>
 
 #include "connection.h"
 #include "console.h"
 
 #define AGENT_TIMEOUT_SEC 2
+#define ADDRESSES_MAX 64
 
 static int check_result(Call *call, int result) {
         return result < 0 ? call_fail(call) : 0;
@@ -103,9 +105,12 @@ static int run_open_console(Call *call) {
         return console_open(call);
 }
 
-static bool address_is_wanted(const virDomainInterface *i, const virDomainIPAddress *a) {
-        return !streq_ptr(i->name, "lo") && !str_after(a->addr, "127.") &&
-               !str_after(a->addr, "fe80:") && !streq(a->addr, "::1");
+/* An agent in the guest says what it likes, and how much of it. */
+bool guest_address_is_wanted(int type, const char *address) {
+        unsigned char binary[sizeof(struct in6_addr)];
+
+        return inet_pton(type == VIR_IP_ADDR_TYPE_IPV6 ? AF_INET6 : AF_INET, address, binary) == 1 &&
+               !str_after(address, "127.") && !str_after(address, "fe80:") && !streq(address, "::1");
 }
 
 static bool address_is_known(const Call *call, const char *address) {
@@ -118,7 +123,7 @@ static bool address_is_known(const Call *call, const char *address) {
 static int add_address(Call *call, const virDomainIPAddress *a) {
         GuestAddress *l, *e;
 
-        if (address_is_known(call, a->addr))
+        if (call->n_addresses >= ADDRESSES_MAX || address_is_known(call, a->addr))
                 return 0;
 
         l = reallocarray(call->addresses, call->n_addresses + 1, sizeof(*l));
@@ -132,12 +137,12 @@ static int add_address(Call *call, const virDomainIPAddress *a) {
 }
 
 static int add_addresses(Call *call, const virDomainInterface *i) {
-        for (unsigned k = 0; k < i->naddrs; k++) {
-                int r = address_is_wanted(i, &i->addrs[k]) ? add_address(call, &i->addrs[k]) : 0;
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        int r = 0;
+
+        for (unsigned k = 0; r >= 0 && k < i->naddrs && !streq_ptr(i->name, "lo"); k++)
+                if (guest_address_is_wanted(i->addrs[k].type, i->addrs[k].addr))
+                        r = add_address(call, &i->addrs[k]);
+        return r;
 }
 
 static int read_addresses(Call *call, unsigned source) {

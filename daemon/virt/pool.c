@@ -112,15 +112,6 @@ void connection_pool_give(ConnectionPool *p, virConnectPtr connection) {
                 (void) virConnectClose(connection);
 }
 
-bool connection_pool_is_empty(ConnectionPool *p) {
-        bool empty;
-
-        (void) pthread_mutex_lock(&p->mutex);
-        empty = p->n_waiting == 0;
-        (void) pthread_mutex_unlock(&p->mutex);
-        return empty;
-}
-
 static void close_run(void *work) {
         Closing *c = work;
 

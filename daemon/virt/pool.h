@@ -22,7 +22,6 @@ const char *connection_pool_uri(const ConnectionPool *p);
 
 /* On the loop: closes, on a worker, those that wait. */
 void connection_pool_flush(ConnectionPool *p, WorkerPool *workers);
-bool connection_pool_is_empty(ConnectionPool *p);
 
 /* Opens a connection that notices a dead peer. */
 virConnectPtr connection_open(const char *uri);

@@ -43,9 +43,14 @@ typedef struct VirtHandler {
          * gone only then too. Also called for domains that are not ours: their UUIDs mean nothing. */
         void (*changed)(const char *uuid, DomainState state, VmSpec **spec, bool gone,
                         const char *stopped_for, void *userdata);
+
+        /* Whether nothing that happens to a domain has to be told at once: none runs, and nothing waits for what
+         * becomes of one. NULL: never. */
+        bool (*may_rest)(void *userdata);
 } VirtHandler;
 
-/* Starts connecting at once, and again (at growing intervals up to 5 s) whenever the connection is lost. */
+/* Starts connecting at once, and again (at growing intervals up to 5 s) whenever the connection is lost. While
+ * nothing has to be told it is given up, see rest.h: for the outside that is being connected all the same. */
 int virt_new(sd_event *event, WorkerPool *workers, const char *uri, const VirtHandler *handler,
              void *userdata, Virt **ret);
 Virt *virt_free(Virt *virt);

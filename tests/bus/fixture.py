@@ -168,6 +168,10 @@ def u64(value):
     return GLib.Variant('t', value)
 
 
+def device_path(address):
+    return '/org/vmkit/device/' + address.replace(':', '_').replace('.', '_')
+
+
 @functools.lru_cache(None)
 def interfaces():
     """The interfaces as the XML files of the tree describe them."""
@@ -652,6 +656,11 @@ class BusTest(unittest.TestCase):
             function(*arguments, **kwargs)
         self.assertIn(context.exception.code, codes, context.exception)
         return context.exception
+
+    def destroy_all(self):
+        for _name, vm, _state, _owner in self.root.manager('ListVMs'):
+            self.root.succeed(self.root.vm(vm, 'Destroy', {'force': True}))
+        self.assertEqual(self.root.get(MANAGER, 'Manager', 'VMs'), [])
 
     def unless_unsupported(self, function, *arguments, **kwargs):
         """The call; the test is skipped if this version of vmkit does not have what it asks for."""

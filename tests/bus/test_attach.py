@@ -10,6 +10,7 @@ import os
 import fixture
 import mocksys
 from fixture import MANAGER, Refused, wait_until
+from fixture import device_path as path
 
 GPU, AUDIO, FREE, FREE_2 = mocksys.GPU, mocksys.GPU_AUDIO, mocksys.NVME_FREE, mocksys.NVME_FREE_2
 
@@ -18,20 +19,12 @@ RULES = '''polkit.addRule(function(action, subject) {
         return polkit.Result.YES; });'''
 
 
-def path(address):
-    return '/org/vmkit/device/' + address.replace(':', '_').replace('.', '_')
-
-
 class AttachTest(fixture.BusTest):
     RULES = RULES
 
     def setUp(self):
         super().setUp()
         self.addCleanup(self.destroy_all)
-
-    def destroy_all(self):
-        for _name, vm, _state, _owner in self.root.manager('ListVMs'):
-            self.root.succeed(self.root.vm(vm, 'Destroy', {'force': True}))
 
     def attach(self, vm, address, options=None, caller=None):
         caller = caller or self.alice

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Who may do what: every method of every object, with and without polkit, with and without a password."""
 
+import signal
 import tempfile
 
 import fixture
 import mocksys
-from fixture import ACCESS_DENIED, MANAGER, REFUSALS, Descriptor
+from fixture import ACCESS_DENIED, MANAGER, REFUSALS, Descriptor, wait_until
 
 # What needs no right. A method that is neither here nor refused to a stranger fails the test.
 PUBLIC = {
@@ -35,6 +36,9 @@ ARGUMENTS = {
     'SetAutostart': (True, {}),
     'SetVirtualFunctions': (0, {}),
 }
+
+# A function that is not there, in the slot of the graphics card.
+BESIDE = '0000:01:00.2'
 
 BY_TYPE = {'s': 'x', 'a{sv}': {}, 'b': True, 'u': 1, 't': 1, 'h': Descriptor(IMAGE)}
 
@@ -123,6 +127,27 @@ class WithoutPolkit(Walk):
             self.alice.vm(self.own, 'SetAutostart', False, {})
         finally:
             self.bus.stop_polkit()
+
+
+class Waiting(fixture.BusTest):
+    """polkitd takes its time: what waits for it does not pile up, and is answered once it is back."""
+
+    def test_calls_that_wait_are_counted(self):
+        callers = [self.bus.connect(fixture.ALICE) for _ in range(3)]
+        polkitd = self.bus.processes['polkitd']
+        polkitd.send_signal(signal.SIGSTOP)
+        try:
+            # One more than a connection may have; and half as many more as a user may.
+            replies = [caller.call_async(MANAGER, 'org.vmkit.Manager.CreateVM', 'waits', {})
+                       for caller in callers for _ in range(33)]
+            wait_until(lambda: sum(map(len, replies)) >= 35, 'those that are too many to be refused')
+            self.assertEqual({r[0].code for r in replies if r}, {'LimitExceeded'})
+            self.assertEqual(sum(map(len, replies)), 35)
+            self.assertTrue(self.bob.manager('PlanVM', 'meanwhile', {})[0])
+        finally:
+            polkitd.send_signal(signal.SIGCONT)
+        wait_until(lambda: all(replies), 'the others to be answered')
+        self.assertEqual(sum(r[0].name in REFUSALS for r in replies), 64)
 
 
 class Owners(fixture.BusTest):
@@ -218,10 +243,6 @@ class Prompts(fixture.BusTest):
         self.agent = fixture.Agent(self.bus, self.caller)
         self.addCleanup(self.destroy_all)
 
-    def destroy_all(self):
-        for name, path, _state, _owner in self.root.manager('ListVMs'):
-            self.root.succeed(self.root.vm(path, 'Destroy', {'force': True}))
-
     def create(self, name, **options):
         reply = self.agent.call(MANAGER, 'org.vmkit.Manager.CreateVM', name, options)
         self.caller.succeed(reply[1])
@@ -280,6 +301,28 @@ class Prompts(fixture.BusTest):
         self.assertIn(context.exception.code, ('DeviceInUse', 'NoCandidate', 'NotReady'))
         self.assertIn(mocksys.NVME_FREE, self.agent.prompts[0][1])
         self.assertEqual(self.root.get('/org/vmkit/device/0000_05_00_0', 'Device', 'AssignedTo'), [])
+
+    def plug_in_beside_the_card(self):
+        """While the prompt is shown, a function turns up that would have to move with the graphics card."""
+        def plug_in():
+            self.bus.host.function(BESIDE, 0x0c0330, 0x10de, 0x1ad8, parent=mocksys.PORT, group=20)
+            self.root.manager('ListDevices', {})
+        self.agent.before_answer = plug_in
+        self.addCleanup(self.bus.host.remove, BESIDE)
+
+    def test_consent_is_for_all_that_moves(self):
+        self.plug_in_beside_the_card()
+        before = self.root.manager('ListVMs')
+        self.refused('Busy', self.create, 'larger', gpu=[mocksys.GPU])
+        self.assertNotIn(BESIDE, self.agent.prompts[0][1])
+        self.assertEqual(self.root.manager('ListVMs'), before)
+
+    def test_consent_to_a_device_is_for_all_that_moves(self):
+        self.plug_in_beside_the_card()
+        self.refused('Busy', self.agent.call, '/org/vmkit/device/0000_01_00_0', 'org.vmkit.Device.Reset', {})
+        for word in (mocksys.GPU, mocksys.GPU_AUDIO):
+            self.assertIn(word, self.agent.prompts[0][1])
+        self.assertNotIn(BESIDE, self.agent.prompts[0][1])
 
     def test_the_right_is_not_kept(self):
         self.create('first', nvme=['auto'])

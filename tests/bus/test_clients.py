@@ -31,10 +31,6 @@ class ClientTest(fixture.BusTest):
         super().setUp()
         self.addCleanup(self.destroy_all)
 
-    def destroy_all(self):
-        for _name, vm, _state, _owner in self.root.manager('ListVMs'):
-            self.root.succeed(self.root.vm(vm, 'Destroy', {'force': True}))
-
     def state_of(self, name):
         return {row[0]: row[2] for row in self.root.manager('ListVMs')}.get(name)
 

@@ -4,12 +4,9 @@
 
 import fixture
 import largehost
+from fixture import device_path as path
 
 FUNCTIONS = 2000
-
-
-def path(address):
-    return '/org/vmkit/device/' + address.replace(':', '_').replace('.', '_')
 
 
 class Large(fixture.BusTest):

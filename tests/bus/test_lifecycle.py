@@ -9,6 +9,7 @@ import tempfile
 import fixture
 import mocksys
 from fixture import Descriptor, MANAGER, u32, u64, wait_until
+from fixture import device_path as path
 
 CREATE = '''polkit.addRule(function(action, subject) {
     if (["org.vmkit.create-vm", "org.vmkit.use-device"].indexOf(action.id) >= 0)
@@ -19,21 +20,12 @@ CREATE = '''polkit.addRule(function(action, subject) {
 SSH_KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIASlnzUL300US07wDpMpAKEeIIj9Gn4GBja2pJrlOymN test@example'
 
 
-def path(address):
-    return '/org/vmkit/device/' + address.replace(':', '_').replace('.', '_')
-
-
 class LifecycleTest(fixture.BusTest):
     RULES = CREATE
 
     def setUp(self):
         super().setUp()
         self.addCleanup(self.destroy_all)
-
-    def destroy_all(self):
-        for _name, vm, _state, _owner in self.root.manager('ListVMs'):
-            self.root.succeed(self.root.vm(vm, 'Destroy', {'force': True}))
-        self.assertEqual(self.root.get(MANAGER, 'Manager', 'VMs'), [])
 
     def vm_state(self, vm):
         return self.root.get(vm, 'VM', 'State')
@@ -118,6 +110,16 @@ class Life(LifecycleTest):
         self.refused(('WrongState', 'NotSupported'), self.alice.vm, vm, 'OpenConsole', {})
         self.refused(('WrongState', 'NotSupported'), self.alice.vm, vm, 'OpenDisplay', {})
         self.assertEqual(self.alice.vm(vm, 'GetAddresses'), [])
+
+    def test_many_ask_for_addresses(self):
+        """Of a guest it is asked once at a time; everybody gets the answer, and gets it once."""
+        vm = self.alice.create('asked', network='default')
+        self.alice.succeed(self.alice.vm(vm, 'Start', {}))
+        replies = [caller.call_async(vm, 'org.vmkit.VM.GetAddresses')
+                   for caller in (self.alice, self.bob) for _ in range(20)]
+        wait_until(lambda: all(replies), 'all answers')
+        self.assertEqual([len(r) for r in replies], [1] * 40)
+        self.assertEqual({str(r[0]) for r in replies}, {str((self.alice.vm(vm, 'GetAddresses'),))})
 
     def test_nothing_is_left(self):
         before = self.state()

@@ -7,12 +7,9 @@ import os
 import fixture
 import mocksys
 from fixture import u32, u64
+from fixture import device_path as path
 
 GPU, NVME_FREE, NVME_DATA, NVME_ROOT = mocksys.GPU, mocksys.NVME_FREE, mocksys.NVME_DATA, mocksys.NVME_ROOT
-
-
-def path(address):
-    return '/org/vmkit/device/' + address.replace(':', '_').replace('.', '_')
 
 
 class Devices(fixture.BusTest):

@@ -8,6 +8,7 @@ import os
 import fixture
 import mocksys
 from fixture import wait_until
+from fixture import device_path as path
 
 RECORDS = 'etc/vmkit/reserved.d'
 GPU, AUDIO = mocksys.GPU, mocksys.GPU_AUDIO
@@ -25,10 +26,6 @@ serial=elsewhere
 driver=nvme
 alone=yes
 '''
-
-
-def path(address):
-    return '/org/vmkit/device/' + address.replace(':', '_').replace('.', '_')
 
 
 class Reserve(fixture.BusTest):

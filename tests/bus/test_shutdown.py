@@ -24,10 +24,6 @@ class HostTest(fixture.BusTest):
         super().setUp()
         self.addCleanup(self.destroy_all)
 
-    def destroy_all(self):
-        for _name, vm, _state, _owner in self.root.manager('ListVMs'):
-            self.root.succeed(self.root.vm(vm, 'Destroy', {'force': True}))
-
     def states(self):
         return {name: state for name, _, state, _ in self.root.manager('ListVMs')}
 

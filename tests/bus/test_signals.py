@@ -8,6 +8,7 @@ import os
 import fixture
 import mocksys
 from fixture import MANAGER
+from fixture import device_path as path
 
 RIGHTS = '''polkit.addRule(function(action, subject) {
     if (["org.vmkit.create-vm", "org.vmkit.use-device"].indexOf(action.id) >= 0)
@@ -15,10 +16,6 @@ RIGHTS = '''polkit.addRule(function(action, subject) {
 
 EMITS = 'org.freedesktop.DBus.Property.EmitsChangedSignal'
 PORT, NEW = '0000:00:1a.0', '0000:06:00.0'
-
-
-def path(address):
-    return '/org/vmkit/device/' + address.replace(':', '_').replace('.', '_')
 
 
 class Watch:

@@ -27,10 +27,6 @@ class TuningTest(fixture.BusTest):
         super().setUp()
         self.addCleanup(self.destroy_all)
 
-    def destroy_all(self):
-        for _name, vm, _state, _owner in self.root.manager('ListVMs'):
-            self.root.succeed(self.root.vm(vm, 'Destroy', {'force': True}))
-
     def plan(self, **options):
         ready, findings, plan = self.alice.manager('PlanVM', 'planned', {
             k.replace('_', '-'): v for k, v in options.items()})

@@ -8,12 +8,9 @@ import tempfile
 import fixture
 import mocksys
 from fixture import BUILD
+from fixture import device_path as path
 
 PF, VFS = '0000:00:19.0', ('0000:00:19.1', '0000:00:19.2')
-
-
-def path(address):
-    return '/org/vmkit/device/' + address.replace(':', '_').replace('.', '_')
 
 
 def add_network_card(host):

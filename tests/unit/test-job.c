@@ -158,6 +158,18 @@ static void test_all_done(void **state) {
         assert_true(job->progress_known);
 }
 
+/* Whoever answers twice, or late, is not heard. */
+static void test_one_end(void **state) {
+        Fixture *f = *state;
+        Job *job = run(f, (const JobStep *const[]) { &step_b, NULL });
+
+        job_step_done(job, -EIO, NULL);
+        assert_int_equal(f->ended, 1);
+        assert_int_equal(job->state, JOB_DONE);
+        assert_int_equal(job->current, 1);
+        assert_string_equal(f->trace, "b");
+}
+
 static void test_no_steps(void **state) {
         Fixture *f = *state;
 
@@ -363,6 +375,7 @@ static void test_a_record_that_is_no_record(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_all_done),
+                TEST(test_one_end),
                 TEST(test_no_steps),
                 TEST(test_failure_is_undone_in_reverse),
                 TEST(test_failing_undo),

@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "base/parse.h"
 #include "base/pci-address.h"
+#include "base/printable.h"
 #include "base/strv.h"
 #include "tree.h"
 
@@ -245,6 +246,32 @@ static void test_strv(void **state) {
         assert_string_equal(empty, "");
 }
 
+static void assert_printable(const char *text, size_t max, const char *expected) {
+        char buffer[64];
+
+        strcpy(buffer, text);
+        make_printable(buffer, max);
+        assert_string_equal(buffer, expected);
+}
+
+static void test_printable(void **state) {
+        assert_printable("plain", SIZE_MAX, "plain");
+        assert_printable("Gr\u00fc\u00dfe, \u20ac, \U0001f600", SIZE_MAX, "Gr\u00fc\u00dfe, \u20ac, \U0001f600");
+
+        assert_printable("a\nb\x1b[2J\x7f", SIZE_MAX, "a?b?[2J?");
+        assert_printable("\xc2\x9b", SIZE_MAX, "??");             /* a control character of two bytes */
+        assert_printable("\xff \x80", SIZE_MAX, "? ?");
+        assert_printable("\xc0\xaf", SIZE_MAX, "??");             /* overlong */
+        assert_printable("\xed\xa0\x80", SIZE_MAX, "???");        /* a surrogate */
+        assert_printable("\xf4\x90\x80\x80", SIZE_MAX, "????");   /* beyond the last plane */
+        assert_printable("cut \xe2\x82", SIZE_MAX, "cut ??");
+
+        assert_printable("abcdef", 3, "abc");
+        assert_printable("abc", 3, "abc");
+        assert_printable("ab\u20ac", 4, "ab");                     /* not within a character */
+        assert_printable("ab\u20ac", 5, "ab\u20ac");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_uint),    cmocka_unit_test(test_size),
@@ -252,7 +279,7 @@ int main(void) {
                 cmocka_unit_test(test_uuid),    cmocka_unit_test(test_address),
                 cmocka_unit_test(test_address_order), cmocka_unit_test(test_files),
                 cmocka_unit_test(test_lists),   cmocka_unit_test(test_writing),
-                cmocka_unit_test(test_strv),
+                cmocka_unit_test(test_strv),     cmocka_unit_test(test_printable),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

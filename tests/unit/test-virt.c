@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "virt/call.h"
 #include "virt/virt.h"
 
 #define UUID "c7a5fdbd-edaf-9455-926a-d65c16db1809"
@@ -455,6 +456,19 @@ static void test_nobody_there(void **state) {
         virt_free(virt);
 }
 
+/* The agent, which the guest can put anything in place of, is asked too. */
+static void test_addresses_of_guests(void **state) {
+        static const char *const bad[] = { "", "localhost", "192.0.2.1\x1b[2J", "192.0.2", "2001:db8::1", "127.0.0.1" };
+
+        assert_true(guest_address_is_wanted(VIR_IP_ADDR_TYPE_IPV4, "192.0.2.1"));
+        assert_true(guest_address_is_wanted(VIR_IP_ADDR_TYPE_IPV6, "2001:db8::1"));
+        assert_false(guest_address_is_wanted(VIR_IP_ADDR_TYPE_IPV6, "fe80::1"));
+        assert_false(guest_address_is_wanted(VIR_IP_ADDR_TYPE_IPV6, "::1"));
+        assert_false(guest_address_is_wanted(VIR_IP_ADDR_TYPE_IPV6, "192.0.2.1"));
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+                assert_false(guest_address_is_wanted(VIR_IP_ADDR_TYPE_IPV4, bad[i]));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -472,6 +486,7 @@ int main(void) {
                 TEST(test_freed_while_connecting),
                 TEST(test_freed_in_an_answer),
                 TEST(test_nobody_there),
+                cmocka_unit_test(test_addresses_of_guests),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -190,6 +190,20 @@ static void test_leases_last(void **state) {
         assert_null(device(SPARE)->lease);
 }
 
+/* Undefined and defined anew while its devices are on their way back: it stays. */
+static void test_a_domain_that_is_there_again(void **state) {
+        VmSpec *spec = NULL;
+
+        f.vm->defined = true;
+        manager_virt_handler.changed(VM, DOMAIN_STOPPED, &spec, true, NULL, &f.manager);
+        assert_true(f.vm->gone);
+
+        assert_int_equal(vm_spec_copy(f.vm->spec, &spec), 0);
+        manager_virt_handler.changed(VM, DOMAIN_STOPPED, &spec, false, NULL, &f.manager);
+        assert_false(f.vm->gone);
+        vm_spec_free(spec);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void) {
@@ -199,6 +213,7 @@ int main(void) {
                 TEST(test_quarantined_stay),
                 TEST(test_leases_end),
                 TEST(test_leases_last),
+                TEST(test_a_domain_that_is_there_again),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

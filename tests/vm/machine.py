@@ -139,15 +139,26 @@ def _prepare():
         file.write(QEMU_CONF)
 
 
-def main():
+def _check(needs_image):
     missing = [p for p in ('libvirtd', 'virtlogd', 'qemu-system-x86_64', 'qemu-img', 'xorriso', 'ip')
                if not shutil.which(p, path='/usr/sbin:/usr/bin:/sbin:/bin')]
     if missing:
         print(f'skipped: not found: {", ".join(missing)}')
         sys.exit(fixture.SKIPPED)
-    if not guest_image():
+    if needs_image and not guest_image():
         print("skipped: there is no guest image; 'tests/lab/build guest' makes it")
         sys.exit(fixture.SKIPPED)
+
+
+def enter(needs_image=True):
+    """As fixture.enter()."""
+    _check(needs_image)
+    fixture.enter('--net', '--ipc', prepare=_prepare)
+
+
+def main(needs_image=True):
+    """As fixture.main()."""
+    _check(needs_image)
     fixture.main('--net', '--ipc', prepare=_prepare)
 
 
@@ -183,8 +194,8 @@ class Machine(fixture.Bus):
     def kill_libvirt(self):
         self.stop('libvirtd', signal.SIGKILL)
 
-    def threads(self, name):
-        """What each thread of a process waits in: all that the kernel tells of one that does not answer."""
+    def what_threads_wait_in(self, name):
+        """By thread of a process: all that the kernel tells of one that does not answer."""
         process = self.processes.get(name)
         found = []
         for task in glob.glob(f'/proc/{process.pid}/task/*') if process else []:
@@ -192,6 +203,29 @@ class Machine(fixture.Bus):
                     open(f'{task}/wchan', encoding='ascii') as wchan:
                 found.append(f'{comm.read().strip()}: {wchan.read()}\n')
         return ''.join(found)
+
+    def _threads(self):
+        return os.listdir(f'/proc/{self.processes["vmkitd"].pid}/task')
+
+    def wait_for_rest(self):
+        """Until vmkitd has given up its connection to libvirt, from now on: after half a minute of nothing."""
+        said = 'the connection to libvirt rests'
+        seen = self.log('vmkitd').count(said)
+        wait_until(lambda: self.log('vmkitd').count(said) > seen, 'the rest')
+
+    def wait_for_silence(self):
+        """The same, and until the worker that closed the connection no longer waits for more to do."""
+        self.wait_for_rest()
+        wait_until(lambda: len(self._threads()) <= 2, 'the workers to end')
+
+    def wake_ups(self):
+        """How often a thread of vmkitd has gone to sleep, which is as often as it was woken."""
+        total = 0
+        for thread in self._threads():
+            with open(f'/proc/{self.processes["vmkitd"].pid}/task/{thread}/status', encoding='utf-8',
+                      errors='replace') as file:
+                total += next(int(line.split()[1]) for line in file if line.startswith('voluntary_ctxt_switches'))
+        return total
 
     def virsh(self, *argv):
         return fixture.run('virsh', '--connect', LIBVIRT, *argv, timeout=GUEST_TIMEOUT)
@@ -292,7 +326,7 @@ class VMTest(fixture.BusTest):
             with open(name, encoding='utf-8', errors='replace') as file:
                 sys.stderr.write(f'--- the end of {name}\n{file.read()[-2000:]}---\n')
         for name in ('vmkitd', 'libvirtd'):
-            sys.stderr.write(f'--- threads of {name}\n{self.bus.threads(name)}---\n')
+            sys.stderr.write(f'--- threads of {name}\n{self.bus.what_threads_wait_in(name)}---\n')
 
     @classmethod
     def import_image(cls, file, name):

@@ -49,6 +49,18 @@ as root sh -euc "ip addr flush dev \$(ls /sys/bus/pci/devices/$NETWORK/net)
         ip link set down dev \$(ls /sys/bus/pci/devices/$NETWORK/net)"
 as bob vmkitctl explain "$NETWORK"
 
+# The display has no other reset than that of the bus, which is the network card's too.
+as root date +%s
+began=$(<"$OUTPUT")
+as root vmkitctl bind "$DISPLAY_"
+driver "$DISPLAY_" vfio-pci
+driver "$NETWORK" vfio-pci
+as root journalctl -u vmkitd --since "@$began" --no-pager -o cat
+contains "was reset with its bus (2 functions)"
+as root vmkitctl release "$NETWORK"
+driver "$DISPLAY_" bochs-drm
+driver "$NETWORK" e1000e
+
 # Virtual functions.
 expect_fail 1 as root vmkitctl vfs "$FREE" 1
 contains "$FREE cannot have virtual functions"
