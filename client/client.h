@@ -56,6 +56,11 @@ int client_ask(Client *c, const char *member, json_object **ret, Failure *failur
 int client_properties(Client *c, const char *path, const char *interface, json_object **ret,
                       Failure *failure);
 
+/* Asks a VM for a descriptor, which is the caller's then, and for the word that may come before it (ret_word may
+ * be NULL). */
+int client_descriptor(Client *c, const char *path, const char *member, char **ret_word, int *ret,
+                      Failure *failure);
+
 /* The object paths of a VM and of a device. Names and addresses near by are suggested. */
 int client_find_vm(Client *c, const char *name, char **ret, Failure *failure);
 int client_find_device(Client *c, const char *address, char **ret, Failure *failure);

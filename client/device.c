@@ -125,16 +125,18 @@ int device_vm_names(Client *c, json_object **ret, Failure *failure) {
 
 /* Reading the document */
 
-/* The codes, then what the first of them means: a narrow table cuts the latter. */
+/* The codes, each once, then what the first of them means: a narrow table cuts the latter. */
 static char *in_use_text(json_object *reasons) {
         const char *detail = json_string(json_at(reasons, 0), "detail");
         _cleanup_free_ char *codes = NULL;
         _cleanup_strv_ char **words = NULL;
         char *text;
 
-        for (size_t i = 0; i < json_length(reasons); i++)
-                if (strv_push(&words, json_string(json_at(reasons, i), "code") ?: "?") < 0)
+        for (size_t i = 0; i < json_length(reasons); i++) {
+                const char *code = json_string(json_at(reasons, i), "code") ?: "?";
+                if (!strv_contains(words, code) && strv_push(&words, code) < 0)
                         return NULL;
+        }
 
         codes = strv_join(words, ", ");
         if (!codes || asprintf(&text, "in use: %s%s%s%s", codes, detail ? " (" : "", detail ?: "",
@@ -167,7 +169,7 @@ char *device_status(json_object *d, Color *ret_color) {
         if (assigned)
                 return labelled("assigned to ", assigned);
         if (!available)
-                return strdup("not available");
+                return strdup("in use with its group");
 
         *ret_color = COLOR_GREEN;
         return strdup(json_flag(d, "reserved") ? "free, reserved" : "free");
@@ -179,7 +181,7 @@ char *device_product(json_object *d) {
 
         if (product)
                 return strdup(product);
-        if (asprintf(&ids, "[%s:%s]", json_string(d, "vendor_id") ?: "????",
+        if (asprintf(&ids, "%s:%s", json_string(d, "vendor_id") ?: "????",
                      json_string(d, "device_id") ?: "????") < 0)
                 return NULL;
 

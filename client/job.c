@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "dbus/errors.h"
+#include "dict.h"
 #include "job.h"
 #include "progress.h"
 
@@ -339,4 +340,25 @@ int job_run(Client *c, sd_bus_message *m, Failure *failure) {
 
         progress_clear(&w.progress);
         return outcome(&w, failure);
+}
+
+int job_run_method(Client *c, const char *path, const char *interface, const char *member,
+                   AppendOperand append, Failure *failure) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        const char *operand = args_operand(c->args, 1);
+        int r;
+
+        r = client_message(c, path, interface, member, &m, failure);
+        if (r < 0)
+                return r;
+        if (append && operand) {
+                r = append(m, operand, failure);
+                if (r < 0)
+                        return r;
+        }
+        r = dict_append(m, c->args, failure);
+        if (r < 0)
+                return r;
+
+        return job_run(c, m, failure);
 }

@@ -54,38 +54,6 @@ typedef struct Display {
         size_t n_connections;
 } Display;
 
-/* The service's side */
-
-static int open_display(Client *c, const char *path, char **ret_type, int *ret, Failure *failure) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
-        const char *type;
-        int r, fd;
-
-        r = client_message(c, path, VMKIT_VM, "OpenDisplay", &m, failure);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_append(m, "a{sv}", 0);
-        if (r < 0)
-                return r;
-        r = client_change(c, m, &reply, failure);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_read(reply, "sh", &type, &fd);
-        if (r < 0)
-                return r;
-
-        fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        if (fd < 0)
-                return -errno;
-        if (ret_type && !(*ret_type = strdup(type))) {
-                close_fd(fd);
-                return -ENOMEM;
-        }
-
-        *ret = fd;
-        return 0;
-}
-
 /* The viewer's side */
 
 static bool in_path(const char *program) {
@@ -185,7 +153,7 @@ static int take_guest_end(Display *d, int *ret, Failure *failure) {
                 return 0;
         }
 
-        return open_display(d->c, d->vm_path, NULL, ret, failure);
+        return client_descriptor(d->c, d->vm_path, "OpenDisplay", NULL, ret, failure);
 }
 
 static int connect_viewer(Display *d, Failure *failure) {
@@ -313,7 +281,7 @@ int verb_display(Client *c, Failure *failure) {
         r = client_find_vm(c, args_operand(c->args, 0), &path, failure);
         if (r < 0)
                 return r;
-        r = open_display(c, path, &type, &d.first, failure);
+        r = client_descriptor(c, path, "OpenDisplay", &type, &d.first, failure);
         if (r < 0)
                 return r;
         r = find_viewer(type, &viewer, failure);

@@ -6,7 +6,7 @@
 #include "dbus/errors.h"
 #include "device.h"
 #include "job.h"
-#include "table.h"
+#include "listing.h"
 #include "text.h"
 #include "verbs.h"
 #include "vm.h"
@@ -96,54 +96,40 @@ static int read_jobs(Client *c, json_object **ret, Failure *failure) {
         return 0;
 }
 
-static int add_row(Table *table, json_object *job) {
+static void add_row(Table *table, json_object *jobs, size_t i) {
+        json_object *job = json_at(jobs, i);
         _cleanup_free_ char *user = user_text(json_int(job, "started_by", -1));
         char percent[16] = "-";
-        int r;
 
         if (json_has(job, "progress"))
                 snprintf(percent, sizeof percent, "%.0f%%",
                          100 * json_object_get_double(json_get(job, "progress")));
 
-        r = table_add(table, json_object_get_string(json_get(job, "id")));
-        if (r >= 0)
-                r = table_add(table, json_string(job, "operation"));
-        if (r >= 0)
-                r = table_add(table, json_string(job, "target"));
-        if (r >= 0)
-                r = table_add(table, json_string(job, "state"));
-        if (r >= 0)
-                r = table_add(table, percent);
-        if (r >= 0)
-                r = table_add(table, user);
-        if (r >= 0)
-                r = table_add(table, json_string(job, "phase"));
-
-        return r;
+        table_add(table, json_object_get_string(json_get(job, "id")));
+        table_add(table, json_string(job, "operation"));
+        table_add(table, json_string(job, "target"));
+        table_add(table, json_string(job, "state"));
+        table_add(table, percent);
+        table_add(table, user);
+        table_add(table, json_string(job, "phase"));
 }
 
-static int print_jobs(json_object *jobs) {
-        static const Column columns[] = {
-                { .title = "JOB", .right = true },
-                { .title = "OPERATION" },
-                { .title = "TARGET", .min_width = 13 },
-                { .title = "STATE" },
-                { .title = "DONE", .right = true },
-                { .title = "USER" },
-                { .title = "PHASE", .min_width = 8 },
-        };
-        _cleanup_table_ Table table = { .columns = columns, .n_columns = ELEMENTSOF(columns) };
-        int r;
+static const Column job_columns[] = {
+        { .title = "JOB", .right = true },
+        { .title = "OPERATION" },
+        { .title = "TARGET", .min_width = 13 },
+        { .title = "STATE" },
+        { .title = "DONE", .right = true },
+        { .title = "USER" },
+        { .title = "PHASE", .min_width = 8 },
+};
 
-        for (size_t i = 0; i < json_length(jobs); i++) {
-                r = add_row(&table, json_at(jobs, i));
-                if (r < 0)
-                        return r;
-        }
-
-        table_print(&table, stdout);
-        return 0;
-}
+static const Listing job_listing = {
+        .columns = job_columns,
+        .n_columns = ELEMENTSOF(job_columns),
+        .add_row = add_row,
+        .none = "There are no jobs.",
+};
 
 int verb_jobs(Client *c, Failure *failure) {
         _cleanup_json_ json_object *jobs = NULL;
@@ -153,14 +139,7 @@ int verb_jobs(Client *c, Failure *failure) {
         if (r < 0)
                 return r;
 
-        if (c->json)
-                json_print(jobs);
-        else if (json_length(jobs) > 0)
-                return print_jobs(jobs);
-        else if (!c->quiet)
-                fputs("There are no jobs.\n", stderr);
-
-        return EXIT_DONE;
+        return listing_show(c->args, &job_listing, jobs);
 }
 
 /* cancel */

@@ -5,10 +5,9 @@
 #include "base/parse.h"
 #include "base/pci-address.h"
 #include "device.h"
-#include "dict.h"
 #include "dbus/errors.h"
 #include "job.h"
-#include "table.h"
+#include "listing.h"
 #include "text.h"
 #include "verbs.h"
 #include "vm.h"
@@ -73,52 +72,39 @@ static int read_vms(Client *c, json_object **ret, Failure *failure) {
         return 0;
 }
 
-static int add_row(Table *table, json_object *vm) {
+static void add_row(Table *table, json_object *vms, size_t i) {
+        json_object *vm = json_at(vms, i);
         _cleanup_free_ char *owner = user_text(json_int(vm, "owner", -1));
         _cleanup_free_ char *devices = join_strings(json_get(vm, "devices"), " ");
         const char *state = json_string(vm, "state"),
                    *cpus = json_object_get_string(json_get(vm, "cpus"));
         char memory[SIZE_TEXT_MAX];
-        int r;
 
         format_size((uint64_t) json_int(vm, "memory_bytes", 0), memory);
 
-        r = table_add_colored(table, COLOR_BOLD, json_string(vm, "name"));
-        if (r >= 0)
-                r = table_add_colored(table, state_color(state), state);
-        if (r >= 0)
-                r = table_add(table, owner);
-        if (r >= 0)
-                r = table_add(table, memory);
-        if (r >= 0)
-                r = table_add(table, cpus);
-        if (r >= 0)
-                r = table_add(table, devices);
-
-        return r;
+        table_add_colored(table, COLOR_BOLD, json_string(vm, "name"));
+        table_add_colored(table, state_color(state), state);
+        table_add(table, owner);
+        table_add(table, memory);
+        table_add(table, cpus);
+        table_add(table, devices);
 }
 
-static int print_vms(json_object *vms) {
-        static const Column columns[] = {
-                { .title = "NAME", .min_width = 20 },
-                { .title = "STATE" },
-                { .title = "OWNER" },
-                { .title = "MEMORY", .right = true },
-                { .title = "CPUS", .right = true },
-                { .title = "DEVICES", .min_width = 13 },
-        };
-        _cleanup_table_ Table table = { .columns = columns, .n_columns = ELEMENTSOF(columns) };
-        int r;
+static const Column vm_columns[] = {
+        { .title = "NAME", .min_width = 20 },
+        { .title = "STATE" },
+        { .title = "OWNER" },
+        { .title = "MEMORY", .right = true },
+        { .title = "CPUS", .right = true },
+        { .title = "DEVICES", .min_width = 13 },
+};
 
-        for (size_t i = 0; i < json_length(vms); i++) {
-                r = add_row(&table, json_at(vms, i));
-                if (r < 0)
-                        return r;
-        }
-
-        table_print(&table, stdout);
-        return 0;
-}
+static const Listing vm_listing = {
+        .columns = vm_columns,
+        .n_columns = ELEMENTSOF(vm_columns),
+        .add_row = add_row,
+        .none = "There are no VMs.",
+};
 
 int verb_list(Client *c, Failure *failure) {
         _cleanup_json_ json_object *vms = NULL;
@@ -128,14 +114,7 @@ int verb_list(Client *c, Failure *failure) {
         if (r < 0)
                 return r;
 
-        if (c->json)
-                json_print(vms);
-        else if (json_length(vms) > 0)
-                return print_vms(vms);
-        else if (!c->quiet)
-                fputs("There are no VMs.\n", stderr);
-
-        return EXIT_DONE;
+        return listing_show(c->args, &vm_listing, vms);
 }
 
 /* info: the document */
@@ -324,8 +303,6 @@ int verb_info(Client *c, Failure *failure) {
 static int append_address(sd_bus_message *m, const char *operand, Failure *failure) {
         PciAddress address;
 
-        if (!operand)
-                return 0;
         if (pci_address_parse_short(operand, &address) < 0)
                 return failure_set(failure, VMKIT_ERROR_PREFIX "InvalidAddress",
                                    "'%s' is not a PCI address", operand);
@@ -335,20 +312,7 @@ static int append_address(sd_bus_message *m, const char *operand, Failure *failu
 
 /* Returns as job_run() does. */
 static int change_vm(Client *c, const char *path, Failure *failure) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        int r;
-
-        r = client_message(c, path, VMKIT_VM, c->args->verb->member, &m, failure);
-        if (r < 0)
-                return r;
-        r = append_address(m, args_operand(c->args, 1), failure);
-        if (r < 0)
-                return r;
-        r = dict_append(m, c->args, failure);
-        if (r < 0)
-                return r;
-
-        return job_run(c, m, failure);
+        return job_run_method(c, path, VMKIT_VM, c->args->verb->member, append_address, failure);
 }
 
 int verb_vm_change(Client *c, Failure *failure) {
@@ -368,16 +332,8 @@ int verb_vm_change(Client *c, Failure *failure) {
 /* stop */
 
 static int stop_all(Client *c, Failure *failure) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        int r;
+        int r = job_run_method(c, VMKIT_MANAGER_PATH, VMKIT_MANAGER, "StopAllVMs", NULL, failure);
 
-        r = client_message(c, VMKIT_MANAGER_PATH, VMKIT_MANAGER, "StopAllVMs", &m, failure);
-        if (r < 0)
-                return r;
-        r = dict_append(m, c->args, failure);
-        if (r < 0)
-                return r;
-        r = job_run(c, m, failure);
         if (r <= 0)
                 return r;
 

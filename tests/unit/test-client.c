@@ -139,9 +139,9 @@ static void test_table_layout(_unused_ void **state) {
         _cleanup_table_ Table table = { .columns = columns, .n_columns = 3 };
         int widths[3];
 
-        assert_int_equal(table_add(&table, "12345"), 0);
-        assert_int_equal(table_add(&table, "0123456789012345"), 0);      /* 16 */
-        assert_int_equal(table_add(&table, "01234567890123456789"), 0); /* 20 */
+        table_add(&table, "12345");
+        table_add(&table, "0123456789012345");      /* 16 */
+        table_add(&table, "01234567890123456789"); /* 20 */
 
         table_layout(&table, 0, widths);
         assert_int_equal(widths[2], 20);
