@@ -19,8 +19,9 @@ typedef struct Parser {
 
 const OptionSpec global_options[] = {
         { .name = "json", .kind = OPTION_FLAG, .help = "one JSON document on standard output" },
-        { .name = "host", .kind = OPTION_STRING, .value = "[USER@]HOST", .letter = 'H',
-          .help = "run the command on another host, over ssh" },
+        { .name = "host", .kind = OPTION_STRING, .value = "[USER@]HOST[,...]",
+          .letter = 'H',
+          .help = "run the command on another host, over ssh; list, devices and check on several" },
         { .name = "no-ask-password", .kind = OPTION_FLAG, .help = "never ask for a password" },
         { .name = "no-wait", .kind = OPTION_FLAG, .help = "return as soon as the job has begun" },
         { .name = "quiet", .kind = OPTION_FLAG, .letter = 'q',

@@ -12,6 +12,7 @@
 #include "failure.h"
 
 typedef struct Client Client;
+typedef struct Fleet Fleet;
 
 typedef enum OptionKind {
         OPTION_FLAG,
@@ -46,6 +47,7 @@ typedef struct Verb {
         const OptionSpec *options;
         const char *help;
         const char *member; /* the D-Bus method, for verbs that share a function */
+        const Fleet *fleet; /* how it answers for several hosts; NULL: it does not */
 } Verb;
 
 typedef struct Option {

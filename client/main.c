@@ -11,15 +11,15 @@
 
 static const Verb verbs[] = {
         { "check", "", verb_check, NULL,
-          "is this host ready? what to do if not", NULL },
+          "is this host ready? what to do if not", NULL, &check_fleet },
         { "devices", "", verb_devices, devices_options,
-          "PCI functions, their groups, drivers, users", NULL },
+          "PCI functions, their groups, drivers, users", NULL, &devices_fleet },
         { "explain", "gpu|nvme|ADDRESS", verb_explain, NULL,
           "what `auto` would choose, and why not the others", NULL },
         { "create", "NAME [IMAGE]", verb_create, create_options,
           "make a VM from an image: a file, or @NAME", NULL },
         { "list", "", verb_list, NULL,
-          "the VMs", NULL },
+          "the VMs", NULL, &list_fleet },
         { "info", "NAME", verb_info, NULL,
           "everything about a VM", NULL },
         { "start", "NAME", verb_vm_change, NULL,

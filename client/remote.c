@@ -9,9 +9,8 @@
 
 #include "base/strv.h"
 #include "files.h"
+#include "fleet.h"
 #include "remote.h"
-
-#define SSH_FAILED 255 /* ssh's own exit code when there is no connection */
 
 typedef struct Remote {
         const Args *args;
@@ -131,7 +130,7 @@ static int add_operand(Remote *remote, size_t i, Failure *failure) {
 }
 
 /* vmkitctl VERB --option=value … -- OPERAND … */
-static int build_command(Remote *remote, Failure *failure) {
+static int build_command(Remote *remote, bool json, Failure *failure) {
         const Args *args = remote->args;
         int r;
 
@@ -143,6 +142,11 @@ static int build_command(Remote *remote, Failure *failure) {
                 return r;
         for (size_t i = 0; i < args->n_options; i++) {
                 r = add_given_option(remote, &args->options[i], failure);
+                if (r < 0)
+                        return r;
+        }
+        if (json && !args_has(args, "json")) {
+                r = strv_push(&remote->command, "--json");
                 if (r < 0)
                         return r;
         }
@@ -198,21 +202,84 @@ static int run_ssh(const Remote *remote, const char *host, Failure *failure) {
                 exec_ssh(remote, host, line);
 
         r = wait_child(pid);
-        if (r != SSH_FAILED)
-                return r;
+        return r == SSH_FAILED || r == SHELL_NOT_FOUND ? remote_unreachable(failure, host, r, NULL) : r;
+}
 
-        (void) failure_set(failure, SD_BUS_ERROR_NO_SERVER, "'%s' cannot be reached by ssh", host);
-        failure_advise(failure, "Try 'ssh %s vmkitctl --version'.", host);
+int remote_unreachable(Failure *failure, const char *host, int code, const char *said) {
+        if (code == SHELL_NOT_FOUND) {
+                (void) failure_set(failure, SD_BUS_ERROR_NO_SERVER, "There is no vmkitctl on '%s'", host);
+                failure_advise(failure, "Install vmkit there, or see that 'ssh %s vmkitctl --version' finds it.",
+                               host);
+                return -ENOENT;
+        }
+
+        (void) failure_set(failure, SD_BUS_ERROR_NO_SERVER, "'%s' cannot be reached by ssh%s%s", host,
+                           str_empty(said) ? "" : ": ", said ?: "");
+        failure_advise(failure, "'ssh %s vmkitctl --version' has to work first.", host);
         return -EHOSTUNREACH;
 }
 
-int remote_run(const Args *args, Failure *failure) {
+int remote_line(const Args *args, char **ret, Failure *failure) {
         _cleanup_(remote_done) Remote remote = { .args = args, .input = -EBADF };
         int r;
 
-        r = build_command(&remote, failure);
+        r = build_command(&remote, true, failure);
         if (r < 0)
                 return r;
 
-        return run_ssh(&remote, args_value(args, "host"), failure);
+        *ret = strv_join(remote.command, " ");
+        return *ret ? 0 : failure_oom(failure);
+}
+
+/* Hosts */
+
+static int add_hosts(char ***hosts, const char *list, Failure *failure) {
+        for (const char *p = list, *end; p; p = *end ? end + 1 : NULL) {
+                end = p + strcspn(p, ",");
+
+                _cleanup_free_ char *host = strndup(p, (size_t) (end - p));
+                if (!host)
+                        return failure_oom(failure);
+                if (!*host)
+                        return failure_usage(failure, NULL, "--host: '%s' is not a list of hosts", list);
+                if (!strv_contains(*hosts, host) && strv_push(hosts, host) < 0)
+                        return failure_oom(failure);
+        }
+
+        return 0;
+}
+
+static int hosts_given(const Args *args, char ***hosts, Failure *failure) {
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < args->n_options; i++)
+                if (streq(args->options[i].spec->name, "host"))
+                        r = add_hosts(hosts, args->options[i].value, failure);
+
+        return r;
+}
+
+static int run_on(const Args *args, const char *host, Failure *failure) {
+        _cleanup_(remote_done) Remote remote = { .args = args, .input = -EBADF };
+        int r;
+
+        r = build_command(&remote, false, failure);
+        return r < 0 ? r : run_ssh(&remote, host, failure);
+}
+
+int remote_run(const Args *args, Failure *failure) {
+        _cleanup_strv_ char **hosts = NULL;
+        int r;
+
+        r = hosts_given(args, &hosts, failure);
+        if (r < 0)
+                return r;
+        if (strv_length(hosts) == 1)
+                return run_on(args, hosts[0], failure);
+        if (!args->verb->fleet)
+                return failure_usage(failure, args->verb->name,
+                                     "%s runs on one host at a time; list, devices and check answer for several",
+                                     args->verb->name);
+
+        return fleet_run(args, hosts, failure);
 }

@@ -134,6 +134,18 @@ static int create(Client *c, Failure *failure) {
 
 /* --dry-run */
 
+/* The same with null where a string says nothing. */
+static json_object *without_empty(json_object *dictionary) {
+        json_object *d = json_object_new_object();
+
+        json_object_object_foreach(dictionary, key, value) {
+                (void) value;
+                json_copy(d, key, dictionary, key);
+        }
+
+        return d;
+}
+
 static json_object *plan_document(json_object *results) {
         static const char *const keys[] = { "code", "severity", "detail", "remedy" };
         json_object *d = json_object_new_object();
@@ -141,7 +153,7 @@ static json_object *plan_document(json_object *results) {
         json_object_object_add(d, "ready", json_object_get(json_at(results, 0)));
         json_object_object_add(d, "findings",
                                json_pick_fields(json_at(results, 1), keys, ELEMENTSOF(keys)));
-        json_object_object_add(d, "plan", json_object_get(json_at(results, 2)));
+        json_object_object_add(d, "plan", without_empty(json_at(results, 2)));
         return d;
 }
 
@@ -172,7 +184,7 @@ static void print_planned_device(json_object *device) {
 
 static void print_planned_options(json_object *plan) {
         json_object_object_foreach(plan, key, value) {
-                if (json_object_is_type(value, json_type_array) ||
+                if (!value || json_object_is_type(value, json_type_array) ||
                     json_object_is_type(value, json_type_object))
                         continue;
 

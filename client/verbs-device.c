@@ -192,6 +192,8 @@ static const Listing device_listing = {
         .none = "No such devices.",
 };
 
+const Fleet devices_fleet = { .listing = &device_listing };
+
 int verb_devices(Client *c, Failure *failure) {
         _cleanup_json_ json_object *documents = NULL;
         int r;

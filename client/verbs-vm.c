@@ -74,7 +74,7 @@ static int read_vms(Client *c, json_object **ret, Failure *failure) {
 
 static void add_row(Table *table, json_object *vms, size_t i) {
         json_object *vm = json_at(vms, i);
-        _cleanup_free_ char *owner = user_text(json_int(vm, "owner", -1));
+        _cleanup_free_ char *owner = user_of(vm);
         _cleanup_free_ char *devices = join_strings(json_get(vm, "devices"), " ");
         const char *state = json_string(vm, "state"),
                    *cpus = json_object_get_string(json_get(vm, "cpus"));
@@ -105,6 +105,8 @@ static const Listing vm_listing = {
         .add_row = add_row,
         .none = "There are no VMs.",
 };
+
+const Fleet list_fleet = { .listing = &vm_listing };
 
 int verb_list(Client *c, Failure *failure) {
         _cleanup_json_ json_object *vms = NULL;
@@ -166,6 +168,8 @@ static json_object *info_document(json_object *properties, json_object *addresse
         for (size_t i = 0; i < ELEMENTSOF(info_copies); i++)
                 json_copy(d, info_copies[i][0], properties, info_copies[i][1]);
 
+        if (json_int(d, "ssh_port", 0) == 0)
+                json_object_object_add(d, "ssh_port", NULL);
         json_object_object_add(d, "addresses", addresses);
         json_set_string(d, "created_at",
                         created > 0 ? time_format(created, (char[TIME_TEXT_MAX]){ 0 }) : NULL);
@@ -248,7 +252,7 @@ static void print_heading(json_object *d) {
 }
 
 static void print_info(Client *c, json_object *d, json_object *device_paths) {
-        _cleanup_free_ char *owner = user_text(json_int(d, "owner", -1));
+        _cleanup_free_ char *owner = user_of(d);
         _cleanup_free_ char *addresses = join_strings(json_get(d, "addresses"), " ");
         _cleanup_free_ char *login = login_line(d);
 

@@ -3,13 +3,15 @@
 
 /* The functions behind the rows of the table in main.c, and the tables of their options. */
 
-#include "args.h"
+#include "fleet.h"
 
 /* verbs-host.c */
+extern const Fleet check_fleet;
 int verb_check(Client *c, Failure *failure);
 
 /* verbs-device.c */
 extern const OptionSpec devices_options[], allow_options[];
+extern const Fleet devices_fleet;
 int verb_devices(Client *c, Failure *failure);
 int verb_device_change(Client *c, Failure *failure);
 
@@ -22,6 +24,7 @@ int verb_create(Client *c, Failure *failure);
 
 /* verbs-vm.c */
 extern const OptionSpec stop_options[], detach_options[], destroy_options[];
+extern const Fleet list_fleet;
 int verb_list(Client *c, Failure *failure);
 int verb_info(Client *c, Failure *failure);
 int verb_vm_change(Client *c, Failure *failure);
