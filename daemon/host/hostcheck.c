@@ -3,21 +3,24 @@
 /* Each check looks at one thing and says what to do about it. What a VM with devices cannot do
  * without fails; what only makes it slow, or what cannot be told from here, does not. */
 
+#include <fcntl.h>
 #include <stdarg.h>
 
 #include "base/parse.h"
 #include "base/strv.h"
-#include "host-use.h"
+#include "bar.h"
+#include "host-system.h"
 #include "hostcheck.h"
 #include "sysfs.h"
 
 #define CPUINFO_MAX (16 * MIB)
 #define IRQS_TRIED_MAX 64
+#define SECURE_BOOT "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
-#define APPLY_KERNEL_PARAMETERS \
-        "on Debian: GRUB_CMDLINE_LINUX in /etc/default/grub, then 'update-grub' and reboot"
-#define INTEL_PARAMETERS "'intel_iommu=on iommu=pt'"
-#define AMD_PARAMETERS "'amd_iommu=on iommu=pt'"
+#define INTEL_PARAMETERS "intel_iommu=on iommu=pt"
+#define AMD_PARAMETERS "amd_iommu=on iommu=pt"
+#define CAP_SYS_RESOURCE_BIT (1u << 24)
+#define SMALL_BAR (256 * MIB) /* what firmware without resizable BARs gives a display */
 
 typedef enum CpuVendor {
         CPU_OTHER,
@@ -34,6 +37,7 @@ typedef struct Host {
         char **iommus;                        /* "dmar0", "ivhd0" */
         size_t n_grouped;                     /* functions with an IOMMU group */
         char *cmdline;
+        HostSystem system;
 } Host;
 
 const char *check_status_to_string(CheckStatus status) {
@@ -138,6 +142,7 @@ static int host_read(int root_fd, const Inventory *inventory, Host *h) {
                 r = list_dir_if_exists_at(root_fd, "sys/class/iommu", &h->iommus);
         if (r >= 0 && read_line_at(root_fd, "proc/cmdline", &h->cmdline) < 0)
                 h->cmdline = NULL;
+        h->system = host_system_read(root_fd);
         return r;
 }
 
@@ -184,6 +189,25 @@ static int check_kvm(const Host *h, HostChecks *checks) {
                                "KVM is not loaded: guests are emulated, slowly");
 }
 
+/* Without it every memory access of a guest costs exits. */
+static int check_nested_paging(const Host *h, HostChecks *checks) {
+        static const char id[] = "nested-paging";
+        bool intel = attribute_is(h->root_fd, "sys/module/kvm_intel/parameters/ept", "N");
+        bool amd = attribute_is(h->root_fd, "sys/module/kvm_amd/parameters/npt", "N") ||
+                   attribute_is(h->root_fd, "sys/module/kvm_amd/parameters/npt", "0");
+
+        if (!intel && !amd)
+                return host_checks_add(checks, id, CHECK_OK, NULL, "Nested paging is not switched off");
+
+        return host_checks_add(
+                checks, id, CHECK_WARN,
+                intel ? "If a file in /etc/modprobe.d or the kernel command line says 'ept=0', take that away; then "
+                        "'modprobe -r kvm_intel && modprobe kvm_intel'. A processor without EPT has no other way."
+                      : "If a file in /etc/modprobe.d or the kernel command line says 'npt=0', take that away; then "
+                        "'modprobe -r kvm_amd && modprobe kvm_amd'. A processor without NPT has no other way.",
+                "KVM runs without nested paging (%s): guests are slow", intel ? "EPT" : "NPT");
+}
+
 /* --- the IOMMU -------------------------------------------------------------------------------- */
 
 /* The firmware describes its IOMMU in a table when it is switched on there. */
@@ -192,36 +216,49 @@ static bool firmware_has_iommu(const Host *h) {
                path_exists_at(h->root_fd, "sys/firmware/acpi/tables/IVRS");
 }
 
-static bool switched_off(const Host *h) {
-        return has_word(h->cmdline, "iommu=off") || has_word(h->cmdline, "intel_iommu=off") ||
-               has_word(h->cmdline, "amd_iommu=off");
+/* The word on the kernel command line that does it; NULL: none. */
+static const char *switched_off(const Host *h) {
+        static const char *const words[] = { "intel_iommu=off", "amd_iommu=off", "iommu=off" };
+
+        for (size_t i = 0; i < ELEMENTSOF(words); i++)
+                if (has_word(h->cmdline, words[i]))
+                        return words[i];
+        return NULL;
 }
 
-static const char *iommu_remedy(const Host *h) {
-        if (switched_off(h))
-                return "Take 'iommu=off', 'intel_iommu=off' or 'amd_iommu=off' off the kernel "
-                       "command line (" APPLY_KERNEL_PARAMETERS ").";
+/* Where the firmware has its part done, the kernel's is left. Where it has not, what this processor needs comes
+ * first, but not alone: in a VM an IOMMU of either kind may sit beside a processor of the other. */
+static char *iommu_remedy(const Host *h) {
+        bool ivrs = path_exists_at(h->root_fd, "sys/firmware/acpi/tables/IVRS");
+        bool dmar = path_exists_at(h->root_fd, "sys/firmware/acpi/tables/DMAR");
+        bool amd = ivrs || (!dmar && h->vendor == CPU_AMD);
+        _cleanup_free_ char *add = NULL;
+        char *remedy = NULL;
 
-        /* What this processor needs comes first, but not alone: in a VM an IOMMU of either kind may sit
-         * beside a processor of the other. */
-        if (h->vendor == CPU_AMD)
-                return "Switch on IOMMU (AMD-Vi) and SVM in the firmware setup, and add " AMD_PARAMETERS
-                       " to the kernel command line (" APPLY_KERNEL_PARAMETERS
-                       "). With an Intel IOMMU: VT-d, and " INTEL_PARAMETERS ".";
-        return "Switch on VT-d in the firmware setup, and add " INTEL_PARAMETERS
-               " to the kernel command line (" APPLY_KERNEL_PARAMETERS
-               "). With an AMD IOMMU: IOMMU (AMD-Vi) and SVM, and " AMD_PARAMETERS ".";
+        if (switched_off(h))
+                return host_system_drop_parameters(&h->system, switched_off(h));
+
+        add = host_system_add_parameters(&h->system, amd ? AMD_PARAMETERS : INTEL_PARAMETERS);
+        if (!add || ivrs || dmar)
+                return TAKE_PTR(add);
+
+        if (asprintf(&remedy, "Switch on %s in the firmware setup. %s\nWith an %s IOMMU: %s, and '%s'.",
+                     amd ? "IOMMU (AMD-Vi) and SVM Mode" : "VT-d", add, amd ? "Intel" : "AMD",
+                     amd ? "VT-d" : "IOMMU (AMD-Vi) and SVM Mode", amd ? INTEL_PARAMETERS : AMD_PARAMETERS) < 0)
+                return NULL;
+        return remedy;
 }
 
 static int check_iommu(const Host *h, HostChecks *checks) {
         static const char id[] = "iommu";
         size_t n = strv_length(h->iommus);
+        _cleanup_free_ char *remedy = n > 0 ? NULL : iommu_remedy(h);
 
         if (n > 0)
                 return host_checks_add(checks, id, CHECK_OK, NULL, "%zu IOMMU unit%s (%s%s)", n,
                                        n == 1 ? "" : "s", h->iommus[0], n == 1 ? "" : ", …");
         if (h->n_grouped > 0)
-                return host_checks_add(checks, id, CHECK_WARN, iommu_remedy(h),
+                return host_checks_add(checks, id, CHECK_WARN, remedy,
                                        "There are IOMMU groups, but no IOMMU: devices would be "
                                        "isolated by nothing");
 
@@ -230,15 +267,16 @@ static int check_iommu(const Host *h, HostChecks *checks) {
                 summary = "The IOMMU is switched off on the kernel command line";
         else if (firmware_has_iommu(h))
                 summary = "The firmware offers an IOMMU, but the kernel does not use it";
-        return host_checks_add(checks, id, CHECK_FAIL, iommu_remedy(h), "%s", summary);
+        return host_checks_add(checks, id, CHECK_FAIL, remedy, "%s", summary);
 }
 
 static int check_groups(const Host *h, HostChecks *checks) {
         static const char id[] = "iommu-groups";
+        _cleanup_free_ char *remedy = h->n_grouped > 0 ? NULL : iommu_remedy(h);
 
         if (h->n_grouped == 0)
                 return host_checks_add(
-                        checks, id, CHECK_FAIL, iommu_remedy(h), "%s",
+                        checks, id, CHECK_FAIL, remedy, "%s",
                         h->iommus ? "There is an IOMMU, but no device is in an IOMMU group"
                                   : "Without an IOMMU there are no IOMMU groups");
         if (h->n_grouped < h->inventory->n_devices)
@@ -309,7 +347,10 @@ static int intel_can_remap(const Host *h) {
 
 static int check_interrupts(const Host *h, HostChecks *checks) {
         static const char id[] = "interrupt-remapping";
-        bool off = has_word(h->cmdline, "intremap=off") || has_word(h->cmdline, "nointremap");
+        const char *off = has_word(h->cmdline, "intremap=off")  ? "intremap=off"
+                          : has_word(h->cmdline, "nointremap") ? "nointremap"
+                                                               : NULL;
+        _cleanup_free_ char *remedy = off ? host_system_drop_parameters(&h->system, off) : NULL;
         int capable = intel_can_remap(h);
 
         if (!h->iommus)
@@ -328,8 +369,7 @@ static int check_interrupts(const Host *h, HostChecks *checks) {
         if (off)
                 return host_checks_add(
                         checks, id, CHECK_FAIL,
-                        "Take 'intremap=off' off the kernel command line (" APPLY_KERNEL_PARAMETERS
-                        ").",
+                        remedy,
                         "Interrupt remapping is switched off on the kernel command line");
         if (capable == 0)
                 return host_checks_add(
@@ -345,28 +385,196 @@ static int check_interrupts(const Host *h, HostChecks *checks) {
                                "The kernel does not say whether interrupts are remapped");
 }
 
+/* --- Secure Boot ------------------------------------------------------------------------------ */
+
+/* Four bytes of attributes, then 1 or 0. */
+static bool secure_boot_is_on(const Host *h) {
+        _cleanup_close_ int fd = openat(h->root_fd, SECURE_BOOT, O_RDONLY | O_CLOEXEC);
+        unsigned char value[5] = {};
+
+        return fd >= 0 && read(fd, value, sizeof value) == sizeof value && value[4] == 1;
+}
+
+static char *lockdown_remedy(const Host *h) {
+        static const char parameter[] = "lockdown=confidentiality";
+
+        if (has_word(h->cmdline, parameter))
+                return host_system_drop_parameters(&h->system, parameter);
+        return strdup("If devices cannot be handed out, boot a kernel that is not built to lock itself down for "
+                      "confidentiality, or switch Secure Boot off in the firmware setup.");
+}
+
 static int check_lockdown(const Host *h, HostChecks *checks) {
         static const char id[] = "kernel-lockdown";
-        _cleanup_free_ char *modes = NULL;
+        _cleanup_free_ char *modes = NULL, *remedy = NULL;
+        const char *boot = secure_boot_is_on(h) ? "Secure Boot is on; the" : "The";
 
-        if (read_line_at(h->root_fd, "sys/kernel/security/lockdown", &modes) < 0 ||
-            strstr(modes, "[none]"))
-                return host_checks_add(checks, id, CHECK_OK, NULL, "The kernel is not locked down");
+        if (read_line_at(h->root_fd, "sys/kernel/security/lockdown", &modes) < 0 || strstr(modes, "[none]"))
+                return host_checks_add(checks, id, CHECK_OK, NULL, "%s kernel is not locked down", boot);
         if (strstr(modes, "[integrity]"))
-                return host_checks_add(
-                        checks, id, CHECK_OK, NULL,
-                        "The kernel is locked down for integrity, which VFIO works with");
+                return host_checks_add(checks, id, CHECK_OK, NULL,
+                                       "%s kernel is locked down for integrity, which VFIO works with", boot);
 
-        return host_checks_add(
-                checks, id, CHECK_WARN,
-                "Boot without 'lockdown=confidentiality' if devices cannot be handed out.",
-                "The kernel is locked down for confidentiality, which may hide what is needed");
+        remedy = lockdown_remedy(h);
+        return host_checks_add(checks, id, CHECK_WARN, remedy,
+                               "%s kernel is locked down for confidentiality, which may hide what is needed", boot);
+}
+
+/* --- displays --------------------------------------------------------------------------------- */
+
+/* A window that could be larger, but has the size that every firmware gives. What sizes there are is not asked:
+ * that would wake the device. */
+static bool has_small_bar(const Host *h, const PciDevice *device) {
+        BarRoom room;
+        bool resizable = false;
+
+        for (unsigned bar = 0; bar < 6; bar++)
+                resizable |= path_exists_at(h->root_fd, PATH_TEXT("%s/resource%u_resize",
+                                                                  SYSFS_PCI_PATH(&device->address), bar));
+
+        return resizable && pci_bar_room(h->root_fd, &device->address, &room) >= 0 && room.largest > 0 &&
+               room.largest <= SMALL_BAR;
+}
+
+static int check_bars(const Host *h, HostChecks *checks) {
+        static const char id[] = "resizable-bar";
+
+        for (size_t i = 0; i < h->inventory->n_devices; i++) {
+                const PciDevice *device = h->inventory->devices[i];
+
+                if (has_small_bar(h, device))
+                        return host_checks_add(
+                                checks, id, CHECK_WARN,
+                                "For games and computing, switch on 'Above 4G Decoding' and 'Resizable BAR' (Smart "
+                                "Access Memory) in the firmware setup, with the compatibility module (CSM) off.",
+                                "%s shows no more than 256M of its memory at a time, and could show all of it",
+                                PCI_ADDRESS_TEXT(&device->address));
+        }
+
+        return host_checks_add(checks, id, CHECK_OK, NULL, "No device has a resizable BAR that was left small");
+}
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+static bool is_libvirt(const Host *h, const char *pid) {
+        _cleanup_free_ char *command = NULL;
+
+        return pid[0] >= '1' && pid[0] <= '9' &&
+               read_line_at(h->root_fd, PATH_TEXT("proc/%s/comm", pid), &command) >= 0 &&
+               (streq(command, "libvirtd") || streq(command, "virtqemud"));
+}
+
+/* The number behind a word at the beginning of a line; UINT64_MAX for "unlimited" and where there is none. */
+static uint64_t number_after(const char *lines, const char *word, unsigned skip, unsigned base) {
+        const char *p = strstr(lines, word);
+        uint64_t n;
+
+        if (!p)
+                return UINT64_MAX;
+        for (p += strlen(word); skip > 0; skip--) {
+                p += strspn(p, " \t");
+                p += strcspn(p, " \t");
+        }
+        p += strspn(p, " \t");
+
+        _cleanup_free_ char *digits = strndup(p, strcspn(p, " \t\n"));
+        return digits && parse_uint(digits, base, UINT64_MAX, &n) >= 0 ? n : UINT64_MAX;
+}
+
+/* Whether libvirt's process may let QEMU lock all of the host's memory: by raising the limit, or because it is
+ * high enough. */
+static bool may_lock_memory(const Host *h, const char *pid) {
+        _cleanup_free_ char *status = NULL, *limits = NULL, *meminfo = NULL;
+
+        if (read_file_at(h->root_fd, PATH_TEXT("proc/%s/status", pid), 64 * KIB, &status) < 0 ||
+            read_file_at(h->root_fd, PATH_TEXT("proc/%s/limits", pid), 64 * KIB, &limits) < 0 ||
+            read_file_at(h->root_fd, "proc/meminfo", 64 * KIB, &meminfo) < 0)
+                return true;
+
+        return (number_after(status, "CapEff:", 0, 16) & CAP_SYS_RESOURCE_BIT) ||
+               number_after(limits, "Max locked memory", 1, 10) / KIB >= number_after(meminfo, "MemTotal:", 0, 10);
+}
+
+static int check_memlock(const Host *h, HostChecks *checks) {
+        static const char id[] = "memlock";
+        _cleanup_strv_ char **pids = NULL;
+        int r;
+
+        r = list_dir_at(h->root_fd, "proc", &pids);
+        if (r == -ENOMEM)
+                return r;
+
+        STRV_FOREACH(pid, pids) {
+                if (!is_libvirt(h, *pid))
+                        continue;
+                if (may_lock_memory(h, *pid))
+                        return host_checks_add(checks, id, CHECK_OK, NULL,
+                                               "libvirt may lock the memory of VMs with devices");
+                return host_checks_add(
+                        checks, id, CHECK_WARN,
+                        "Raise it with 'systemctl edit libvirtd' (or virtqemud):\n  [Service]\n  "
+                        "LimitMEMLOCK=infinity\nand 'systemctl restart libvirtd'. In a container, give it "
+                        "CAP_SYS_RESOURCE.",
+                        "libvirt may not lock the memory of large VMs with devices: its limit is too low, and it "
+                        "may not raise it");
+        }
+
+        return host_checks_add(checks, id, CHECK_UNKNOWN, NULL,
+                               "libvirt does not run, so its limit of locked memory cannot be told");
+}
+
+/* --- packages --------------------------------------------------------------------------------- */
+
+typedef struct Tool {
+        const char *path; /* in usr/bin */
+        const char *purpose;
+        HostPackage package;
+} Tool;
+
+static const Tool tools[] = {
+        { "qemu-img", "images of other formats", PACKAGE_QEMU_IMG },
+        { "xorriso", "cloud-init", PACKAGE_XORRISO },
+        { "swtpm", "--tpm", PACKAGE_SWTPM },
+        { "pkttyagent", "passwords on a terminal", PACKAGE_POLKIT },
+};
+
+static int check_tools(const Host *h, HostChecks *checks) {
+        static const char id[] = "tools";
+        HostPackage missing[ELEMENTSOF(tools)];
+        _cleanup_strv_ char **words = NULL;
+        _cleanup_free_ char *remedy = NULL, *list = NULL;
+        size_t n = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(tools); i++) {
+                char *word;
+
+                if (path_exists_at(h->root_fd, PATH_TEXT("usr/bin/%s", tools[i].path)))
+                        continue;
+                if (asprintf(&word, "%s (%s)", tools[i].path, tools[i].purpose) < 0 || strv_consume(&words, word) < 0)
+                        return -ENOMEM;
+                missing[n++] = tools[i].package;
+        }
+        if (n == 0)
+                return host_checks_add(checks, id, CHECK_OK, NULL, "The tools for images, TPMs and passwords are there");
+
+        list = strv_join(words, ", ");
+        remedy = host_system_install(&h->system, missing, n);
+        if (!list || !remedy)
+                return -ENOMEM;
+        return host_checks_add(checks, id, CHECK_WARN, remedy, "Missing: %s", list);
+}
+
+char *host_install_remedy(int root_fd, HostPackage package) {
+        HostSystem system = host_system_read(root_fd);
+
+        return host_system_install(&system, &package, 1);
 }
 
 int host_check(int root_fd, const Inventory *inventory, HostChecks *ret) {
         static int (*const run[])(const Host *h, HostChecks *checks) = {
-                check_cpu,  check_kvm,        check_iommu,    check_groups,
-                check_vfio, check_interrupts, check_lockdown,
+                check_cpu,  check_kvm,        check_nested_paging, check_iommu, check_groups,
+                check_vfio, check_interrupts, check_lockdown,      check_bars,  check_memlock,
+                check_tools,
         };
         _cleanup_(host_clear) Host host = {};
         _cleanup_host_checks_ HostChecks checks = {};
