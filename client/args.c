@@ -46,12 +46,11 @@ static const OptionSpec *find_in(const OptionSpec *specs, const char *name, size
         return NULL;
 }
 
-static const OptionSpec *find_option(const Args *args, const char *name, size_t length) {
-        return find_in(global_options, name, length)
-                ?: (args->verb ? find_in(args->verb->options, name, length) : NULL);
+const OptionSpec *args_find_option(const Verb *verb, const char *name, size_t length) {
+        return find_in(global_options, name, length) ?: (verb ? find_in(verb->options, name, length) : NULL);
 }
 
-static const OptionSpec *find_letter(char letter) {
+const OptionSpec *args_find_letter(char letter) {
         for (const OptionSpec *s = global_options; s->name; s++)
                 if (s->letter == letter)
                         return s;
@@ -59,7 +58,7 @@ static const OptionSpec *find_letter(char letter) {
         return NULL;
 }
 
-static const Verb *find_verb(const Verb *verbs, const char *name) {
+const Verb *args_find_verb(const Verb *verbs, const char *name) {
         for (const Verb *v = verbs; v->name; v++)
                 if (streq(v->name, name))
                         return v;
@@ -67,7 +66,7 @@ static const Verb *find_verb(const Verb *verbs, const char *name) {
         return NULL;
 }
 
-static bool is_group(const Verb *verbs, const char *word) {
+bool args_is_group(const Verb *verbs, const char *word) {
         for (const Verb *v = verbs; v->name; v++) {
                 const char *rest = str_after(v->name, word);
                 if (rest && *rest == ' ')
@@ -216,7 +215,7 @@ static int take_option(Parser *p, const OptionSpec *spec, const char *attached, 
 
 static int parse_long(Parser *p, const char *word, Failure *failure) {
         size_t length = strcspn(word, "=");
-        const OptionSpec *spec = find_option(p->args, word, length);
+        const OptionSpec *spec = args_find_option(p->args->verb, word, length);
 
         if (!spec)
                 return unknown_option(p->args, word, length, failure);
@@ -226,7 +225,7 @@ static int parse_long(Parser *p, const char *word, Failure *failure) {
 
 static int parse_letters(Parser *p, const char *letters, Failure *failure) {
         for (; *letters; letters++) {
-                const OptionSpec *spec = find_letter(*letters);
+                const OptionSpec *spec = args_find_letter(*letters);
 
                 if (!spec)
                         return failure_usage(failure, verb_name(p->args), "unknown option '-%c'",
@@ -245,7 +244,7 @@ static int parse_letters(Parser *p, const char *letters, Failure *failure) {
 static int parse_verb(Parser *p, const char *word, Failure *failure) {
         _cleanup_free_ char *joined = NULL;
 
-        if (!p->group && is_group(p->verbs, word)) {
+        if (!p->group && args_is_group(p->verbs, word)) {
                 p->group = word;
                 return 0;
         }
@@ -255,7 +254,7 @@ static int parse_verb(Parser *p, const char *word, Failure *failure) {
                 word = joined;
         }
 
-        p->args->verb = find_verb(p->verbs, word);
+        p->args->verb = args_find_verb(p->verbs, word);
         return p->args->verb ? 0 : unknown_verb(p->verbs, word, failure);
 }
 

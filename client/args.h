@@ -79,5 +79,13 @@ const char *args_value(const Args *args, const char *option);
 /* The nth operand, or NULL. */
 const char *args_operand(const Args *args, size_t n);
 
+/* Lookup in the tables; NULL: there is no such. The options of a verb (may be NULL) and the global ones. */
+const OptionSpec *args_find_option(const Verb *verb, const char *name, size_t length);
+const OptionSpec *args_find_letter(char letter);
+const Verb *args_find_verb(const Verb *verbs, const char *name);
+
+/* Whether the word is the first of commands of two words. */
+bool args_is_group(const Verb *verbs, const char *word);
+
 /* Whether --json is on a command line that may not even parse. */
 bool args_wants_json(int argc, const char *const *argv);

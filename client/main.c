@@ -5,6 +5,7 @@
 #include <locale.h>
 
 #include "client.h"
+#include "complete.h"
 #include "help.h"
 #include "remote.h"
 #include "verbs.h"
@@ -107,6 +108,8 @@ int main(int argc, char **argv) {
         int r;
 
         setlocale(LC_ALL, "");
+        if (argc > 1 && streq(argv[1], COMPLETE_OPTION))
+                return complete_words(verbs, (size_t) argc - 2, words + 2);
 
         r = args_parse(&args, verbs, argc, words, &failure);
         if (r >= 0)
