@@ -6,6 +6,23 @@
 #include "terminal.h"
 #include "verbs.h"
 
+/* A line that begins with a space is a command: it stands alone and unbroken, so that it can be copied. */
+static void print_remedy(const char *remedy, int indent) {
+        for (const char *line = remedy, *end; *line; line = *end ? end + 1 : end) {
+                end = strchrnul(line, '\n');
+
+                _cleanup_free_ char *text = strndup(line, (size_t) (end - line));
+                if (!text)
+                        return;
+                if (text[0] == ' ')
+                        printf("    %s\n", text + strspn(text, " "));
+                else {
+                        printf("%*s", indent, "");
+                        print_wrapped(stdout, indent, text);
+                }
+        }
+}
+
 static void print_check(json_object *check, int id_width) {
         const char *status = json_string(check, "status"), *remedy = json_string(check, "remedy");
         int indent = id_width + 4;
@@ -14,10 +31,8 @@ static void print_check(json_object *check, int id_width) {
         printf(" %-*s  ", id_width, json_string(check, "id") ?: "-");
         print_wrapped(stdout, indent, json_string(check, "summary") ?: "");
 
-        if (remedy && !streq_ptr(status, "ok")) {
-                printf("%*s", indent, "");
-                print_wrapped(stdout, indent, remedy);
-        }
+        if (remedy && !streq_ptr(status, "ok"))
+                print_remedy(remedy, indent);
 }
 
 static size_t count_status(json_object *checks, const char *status) {

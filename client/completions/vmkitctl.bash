@@ -4,6 +4,7 @@
 # Completion for vmkitctl in bash: vmkitctl itself says what the word could become.
 
 _vmkitctl() {
+        # shellcheck disable=SC2034 # prev is set by _init_completion
         local cur prev words cword candidate _
 
         _init_completion -n := || return
