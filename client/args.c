@@ -6,6 +6,7 @@
 #include "args.h"
 #include "base/parse.h"
 #include "base/pci-address.h"
+#include "base/strv.h"
 #include "text.h"
 
 typedef struct Parser {
@@ -95,7 +96,7 @@ static int unknown_option(const Args *args, const char *name, size_t length, Fai
         return -EINVAL;
 }
 
-static int unknown_verb(const Verb *verbs, const char *name, Failure *failure) {
+int args_unknown_verb(const Verb *verbs, const char *name, Failure *failure) {
         Nearest nearest = { .word = name };
 
         (void) failure_usage(failure, NULL, "unknown command '%s'", name);
@@ -182,13 +183,31 @@ static const char *expected(OptionKind kind) {
 
 /* Parsing */
 
-static int add_option(Parser *p, const OptionSpec *spec, const char *value, Failure *failure) {
-        const char *want = expected(spec->kind) ?: spec->value;
+static void suggest_choice(const char *choices, const char *value, Failure *failure) {
+        _cleanup_strv_ char **words = NULL;
+        Nearest nearest = { .word = value };
 
+        if (strv_split(choices, "|", &words) < 0)
+                return;
+        STRV_FOREACH(word, words)
+                nearest_offer(&nearest, *word);
+        if (nearest.best)
+                failure_suggest(failure, nearest.best);
+}
+
+static int refuse_value(const Parser *p, const OptionSpec *spec, const char *value, Failure *failure) {
+        bool choice = spec->kind == OPTION_CHOICE;
+
+        (void) failure_usage(failure, verb_name(p->args), "--%s: '%s' is not %s%s", spec->name, value,
+                             choice ? "one of " : "", expected(spec->kind) ?: spec->value);
+        if (choice)
+                suggest_choice(spec->value, value, failure);
+        return -EINVAL;
+}
+
+static int add_option(Parser *p, const OptionSpec *spec, const char *value, Failure *failure) {
         if (value && !valid_value(spec, value))
-                return failure_usage(failure, verb_name(p->args), "--%s: '%s' is not %s%s",
-                                     spec->name, value,
-                                     spec->kind == OPTION_CHOICE ? "one of " : "", want);
+                return refuse_value(p, spec, value, failure);
 
         Option *grown = reallocarray(p->args->options, p->args->n_options + 1, sizeof(Option));
         if (!grown)
@@ -255,7 +274,7 @@ static int parse_verb(Parser *p, const char *word, Failure *failure) {
         }
 
         p->args->verb = args_find_verb(p->verbs, word);
-        return p->args->verb ? 0 : unknown_verb(p->verbs, word, failure);
+        return p->args->verb ? 0 : args_unknown_verb(p->verbs, word, failure);
 }
 
 static int parse_operand(Parser *p, const char *word, Failure *failure) {

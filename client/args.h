@@ -84,6 +84,9 @@ const OptionSpec *args_find_option(const Verb *verb, const char *name, size_t le
 const OptionSpec *args_find_letter(char letter);
 const Verb *args_find_verb(const Verb *verbs, const char *name);
 
+/* The failure for a command that is not in the table, with the nearest one. */
+int args_unknown_verb(const Verb *verbs, const char *name, Failure *failure);
+
 /* Whether the word is the first of commands of two words. */
 bool args_is_group(const Verb *verbs, const char *word);
 

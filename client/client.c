@@ -320,3 +320,12 @@ int client_find_device(Client *c, const char *address, char **ret, Failure *fail
 
         return r < 0 ? r : path_from_json(path, ret, failure);
 }
+
+void client_suggest_image(Client *c, const char *name, Failure *failure) {
+        _cleanup_json_ json_object *images = NULL;
+        _cleanup_failure_ Failure ignored = { 0 };
+
+        if (failure_is(failure, VMKIT_ERROR_PREFIX "NoSuchImage") &&
+            client_ask(c, "ListImages", &images, &ignored, "") >= 0)
+                suggest_from(images, name, failure);
+}

@@ -65,6 +65,9 @@ int client_descriptor(Client *c, const char *path, const char *member, char **re
 int client_find_vm(Client *c, const char *name, char **ret, Failure *failure);
 int client_find_device(Client *c, const char *address, char **ret, Failure *failure);
 
+/* The image in the store that may have been meant, if the failure is that there is none of this name. */
+void client_suggest_image(Client *c, const char *name, Failure *failure);
+
 /* Fails with exit code 130 if Ctrl-C was pressed. */
 int client_check_interrupt(Client *c, Failure *failure);
 

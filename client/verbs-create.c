@@ -182,10 +182,17 @@ static void print_planned_device(json_object *device) {
         putchar('\n');
 }
 
+/* Lists are shown elsewhere; what was not asked for is not shown. */
+static bool says_something(json_object *value) {
+        if (json_object_is_type(value, json_type_string))
+                return !streq(json_object_get_string(value), "none");
+        return (json_object_is_type(value, json_type_boolean) || json_object_is_type(value, json_type_int)) &&
+               json_object_get_int64(value) != 0;
+}
+
 static void print_planned_options(json_object *plan) {
         json_object_object_foreach(plan, key, value) {
-                if (!value || json_object_is_type(value, json_type_array) ||
-                    json_object_is_type(value, json_type_object))
+                if (!says_something(value))
                         continue;
 
                 bool bytes = streq(key, "memory") || streq(key, "disk-size");
@@ -239,5 +246,10 @@ static int dry_run(Client *c, Failure *failure) {
 }
 
 int verb_create(Client *c, Failure *failure) {
-        return args_has(c->args, "dry-run") ? dry_run(c, failure) : create(c, failure);
+        const char *image = args_operand(c->args, 1);
+        int r = args_has(c->args, "dry-run") ? dry_run(c, failure) : create(c, failure);
+
+        if (r < 0 && image && image[0] == '@')
+                client_suggest_image(c, image + 1, failure);
+        return r;
 }

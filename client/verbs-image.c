@@ -3,11 +3,9 @@
 /* image import, list and remove: the service's store of disk images. */
 
 #include "base/parse.h"
-#include "dbus/errors.h"
 #include "files.h"
 #include "job.h"
 #include "listing.h"
-#include "text.h"
 #include "verbs.h"
 #include "vm.h"
 
@@ -133,20 +131,6 @@ static void report_removal(Client *c, const char *name) {
                 printf("%s is removed\n", name);
 }
 
-static void suggest_image(Client *c, const char *name, Failure *failure) {
-        _cleanup_json_ json_object *images = NULL;
-        _cleanup_failure_ Failure ignored = { 0 };
-        Nearest nearest = { .word = name };
-
-        if (read_images(c, &images, &ignored) < 0)
-                return;
-
-        for (size_t i = 0; i < json_length(images); i++)
-                nearest_offer(&nearest, json_string(json_at(images, i), "name") ?: "");
-        if (nearest.best)
-                failure_suggest(failure, nearest.best);
-}
-
 int verb_image_remove(Client *c, Failure *failure) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         const char *name = args_operand(c->args, 0);
@@ -161,8 +145,7 @@ int verb_image_remove(Client *c, Failure *failure) {
                 return r;
         r = client_change(c, m, NULL, failure);
         if (r < 0) {
-                if (failure_is(failure, VMKIT_ERROR_PREFIX "NoSuchImage"))
-                        suggest_image(c, name, failure);
+                client_suggest_image(c, name, failure);
                 return r;
         }
 

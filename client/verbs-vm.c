@@ -179,9 +179,13 @@ static json_object *info_document(json_object *properties, json_object *addresse
 
 /* info: the text */
 
+/* What a VM does not have is not shown. */
 static void print_field(const char *label, const char *value) {
+        if (!value || streq(value, "none"))
+                return;
+
         printf("%12s: ", label);
-        print_wrapped(stdout, 14, value ?: "-");
+        print_wrapped(stdout, 14, value);
 }
 
 static void print_size(const char *label, json_object *d, const char *key) {
@@ -189,10 +193,6 @@ static void print_size(const char *label, json_object *d, const char *key) {
         char text[SIZE_TEXT_MAX];
 
         print_field(label, bytes > 0 ? format_size(bytes, text) : NULL);
-}
-
-static void print_bool(const char *label, json_object *d, const char *key) {
-        print_field(label, !json_has(d, key) ? NULL : json_flag(d, key) ? "yes" : "no");
 }
 
 static char *device_line(Client *c, const char *path) {
@@ -217,9 +217,6 @@ static char *device_line(Client *c, const char *path) {
 }
 
 static void print_devices(Client *c, json_object *paths) {
-        if (json_length(paths) == 0)
-                print_field("Devices", "none");
-
         for (size_t i = 0; i < json_length(paths); i++) {
                 _cleanup_free_ char *line = device_line(c, json_string_at(paths, i));
 
@@ -244,11 +241,30 @@ static char *login_line(json_object *d) {
 }
 
 static void print_heading(json_object *d) {
-        const char *state = json_string(d, "state"), *color = color_of(stdout, state_color(state));
+        printf("%s%s%s %s%s%s\n", color_of(stdout, state_color(json_string(d, "state"))), mark_text(MARK_DOT),
+               color_of(stdout, COLOR_OFF), color_of(stdout, COLOR_BOLD), json_string(d, "name") ?: "?",
+               color_of(stdout, COLOR_OFF));
+}
 
-        printf("%s%s%s %s%s%s - %s%s%s\n", color, mark_text(MARK_DOT), color_of(stdout, COLOR_OFF),
-               color_of(stdout, COLOR_BOLD), json_string(d, "name") ?: "?",
-               color_of(stdout, COLOR_OFF), color, state ?: "unknown", color_of(stdout, COLOR_OFF));
+static void print_state(json_object *d) {
+        const char *state = json_string(d, "state");
+
+        printf("%12s: %s%s%s%s\n", "State", color_of(stdout, state_color(state)), state ?: "unknown",
+               color_of(stdout, COLOR_OFF), json_flag(d, "autostart") ? "; starts with the host" : "");
+}
+
+static void print_firmware(json_object *d) {
+        char text[64];
+
+        snprintf(text, sizeof text, "%s%s%s", json_string(d, "firmware") ?: "?",
+                 json_flag(d, "secure_boot") ? ", Secure Boot" : "", json_flag(d, "tpm") ? ", TPM 2.0" : "");
+        print_field("Firmware", text);
+}
+
+static const char *on_stop_text(const char *word) {
+        if (!word)
+                return "storage stays on vfio-pci, the rest goes back to the host";
+        return streq(word, "hold") ? "all of them stay on vfio-pci" : "all of them go back to the host";
 }
 
 static void print_info(Client *c, json_object *d, json_object *device_paths) {
@@ -257,18 +273,17 @@ static void print_info(Client *c, json_object *d, json_object *device_paths) {
         _cleanup_free_ char *login = login_line(d);
 
         print_heading(d);
+        print_state(d);
         print_field("UUID", json_string(d, "uuid"));
         print_field("Owner", owner);
         print_size("Memory", d, "memory_bytes");
         print_field("CPUs", json_object_get_string(json_get(d, "cpus")));
         print_devices(c, device_paths);
-        print_field("On stop",
-                    json_string(d, "on_stop") ?: "storage held, the rest back to the host");
-        print_field("Image", json_string(d, "image"));
+        if (json_length(device_paths) > 0)
+                print_field("On stop", on_stop_text(json_string(d, "on_stop")));
         print_size("Disk", d, "disk_bytes");
-        print_field("Firmware", json_string(d, "firmware"));
-        print_bool("Secure Boot", d, "secure_boot");
-        print_bool("TPM", d, "tpm");
+        print_field("Image", json_string(d, "image"));
+        print_firmware(d);
         print_field("Graphics", json_string(d, "graphics"));
         print_field("Network", json_string(d, "network"));
         print_field("Addresses", str_empty(addresses) ? NULL : addresses);
@@ -276,8 +291,8 @@ static void print_info(Client *c, json_object *d, json_object *device_paths) {
         print_field("CPU pinning", json_string(d, "pin"));
         print_field("Huge pages", json_string(d, "hugepages"));
         print_field("NUMA", json_string(d, "numa"));
-        print_field("I/O threads", json_object_get_string(json_get(d, "io_threads")));
-        print_bool("Autostart", d, "autostart");
+        if (json_int(d, "io_threads", 0) > 0)
+                print_field("I/O threads", json_object_get_string(json_get(d, "io_threads")));
         print_field("Created", json_string(d, "created_at"));
 }
 
@@ -421,6 +436,9 @@ int verb_autostart(Client *c, Failure *failure) {
         r = client_change(c, m, NULL, failure);
         if (r < 0)
                 return r;
+        if (c->json || c->quiet)
+                return vm_report(c, path, failure);
 
-        return vm_report(c, path, failure);
+        printf("%s %s with the host\n", args_operand(c->args, 0), streq(word, "on") ? "starts" : "does not start");
+        return EXIT_DONE;
 }

@@ -116,6 +116,9 @@ static void test_distance(_unused_ void **state) {
         assert_int_equal(text_distance("games", "games"), 0);
         assert_int_equal(text_distance("game", "games"), 1);
         assert_int_equal(text_distance("kitten", "sitting"), 3);
+        assert_int_equal(text_distance("gup", "gpu"), 1);
+        assert_int_equal(text_distance("lits", "list"), 1);
+        assert_int_equal(text_distance("ca", "abc"), 3);
 }
 
 static void test_nearest(_unused_ void **state) {
