@@ -125,8 +125,20 @@ int device_vm_names(Client *c, json_object **ret, Failure *failure) {
 
 /* Reading the document */
 
+/* Reasons that are of the device itself and not of somebody who uses it. */
+static bool is_unfit(const char *code) {
+        static const char *const codes[] = { "not-endpoint", "no-iommu", "group-not-viable", "shared-reset",
+                                             "no-reset", "has-vfs" };
+
+        for (size_t i = 0; i < ELEMENTSOF(codes); i++)
+                if (streq_ptr(codes[i], code))
+                        return true;
+        return false;
+}
+
 /* The codes, each once, then what the first of them means: a narrow table cuts the latter. */
-static char *in_use_text(json_object *reasons) {
+static char *reasons_text(json_object *reasons) {
+        const char *first = json_string(json_at(reasons, 0), "code");
         const char *detail = json_string(json_at(reasons, 0), "detail");
         _cleanup_free_ char *codes = NULL;
         _cleanup_strv_ char **words = NULL;
@@ -139,7 +151,7 @@ static char *in_use_text(json_object *reasons) {
         }
 
         codes = strv_join(words, ", ");
-        if (!codes || asprintf(&text, "in use: %s%s%s%s", codes, detail ? " (" : "", detail ?: "",
+        if (!codes || asprintf(&text, "%s: %s%s%s%s", is_unfit(first) ? "unfit" : "in use", codes, detail ? " (" : "", detail ?: "",
                                detail ? ")" : "") < 0)
                 return NULL;
 
@@ -165,7 +177,7 @@ char *device_status(json_object *d, Color *ret_color) {
                 return strdup(health);
         }
         if (!available && json_length(reasons) > 0)
-                return in_use_text(reasons);
+                return reasons_text(reasons);
         if (assigned)
                 return labelled("assigned to ", assigned);
         if (!available)

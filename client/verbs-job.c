@@ -111,7 +111,7 @@ static void add_row(Table *table, json_object *jobs, size_t i) {
         table_add(table, json_string(job, "state"));
         table_add(table, percent);
         table_add(table, user);
-        table_add(table, json_string(job, "phase"));
+        table_add(table, streq_ptr(json_string(job, "state"), "running") ? json_string(job, "phase") : NULL);
 }
 
 static const Column job_columns[] = {
