@@ -21,6 +21,11 @@
 #define VMKIT_VM "org.vmkit.VM"
 #define VMKIT_JOB "org.vmkit.Job"
 
+/* The service comes, or goes. */
+#define MATCH_OWNER                                                                             \
+        "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"         \
+        "member='NameOwnerChanged',arg0='" VMKIT_SERVICE "'"
+
 struct Client {
         const Args *args;
         bool json;

@@ -14,10 +14,6 @@
 
 #define MATCH_JOBS                                                                              \
         "type='signal',sender='" VMKIT_SERVICE "',path_namespace='" VMKIT_ROOT "/job'"
-#define MATCH_OWNER                                                                             \
-        "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"         \
-        "member='NameOwnerChanged',arg0='" VMKIT_SERVICE "'"
-
 /* How long a service that went away may take to come back. */
 #define RETURN_USEC (60 * USEC_PER_SEC)
 

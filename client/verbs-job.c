@@ -309,9 +309,42 @@ static int on_signal(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *e
         return 0;
 }
 
+static void emit_service(Monitor *monitor, const char *event) {
+        json_object_object_add(monitor->vm_names, VMKIT_MANAGER_PATH, json_object_new_string("vmkitd"));
+        emit(monitor, event, VMKIT_MANAGER_PATH, NULL);
+}
+
+/* What a service that comes anew has is announced by nobody, but VMs keep their paths. */
+static int on_owner(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *error) {
+        const char *name, *before, *after;
+        int r;
+
+        r = sd_bus_message_read(m, "sss", &name, &before, &after);
+        if (r < 0)
+                return r;
+
+        if (*before)
+                emit_service(userdata, "stopped");
+        if (*after)
+                emit_service(userdata, "started");
+        return 0;
+}
+
+static int follow(Monitor *monitor) {
+        _cleanup_(sd_bus_slot_unrefp) sd_bus_slot *objects = NULL, *owner = NULL;
+        int r;
+
+        r = sd_bus_add_match(monitor->c->bus, &owner, MATCH_OWNER, on_owner, monitor);
+        if (r >= 0)
+                r = sd_bus_add_match(monitor->c->bus, &objects, MATCH_ALL, on_signal, monitor);
+        while (r >= 0 && monitor->c->interrupts == 0)
+                r = sd_event_run(monitor->c->event, UINT64_MAX);
+
+        return r < 0 ? r : EXIT_INTERRUPTED;
+}
+
 int verb_monitor(Client *c, Failure *failure) {
         _cleanup_hold_ _unused_ InterruptHold hold = interrupt_hold();
-        _cleanup_(sd_bus_slot_unrefp) sd_bus_slot *slot = NULL;
         _cleanup_json_ json_object *names = NULL;
         Monitor monitor = { .c = c };
         int r;
@@ -319,11 +352,7 @@ int verb_monitor(Client *c, Failure *failure) {
         r = device_vm_names(c, &names, failure);
         if (r < 0)
                 return r;
+
         monitor.vm_names = names;
-
-        r = sd_bus_add_match(c->bus, &slot, MATCH_ALL, on_signal, &monitor);
-        while (r >= 0 && c->interrupts == 0)
-                r = sd_event_run(c->event, UINT64_MAX);
-
-        return r < 0 ? r : EXIT_INTERRUPTED;
+        return follow(&monitor);
 }

@@ -234,9 +234,11 @@ class Jobs(JsonTest):
             self.wait_for_match(monitor)
             self.run_as(self.alice, 'create', 'watched', '--start')
             self.run_as(self.alice, 'destroy', 'watched', '--force', '--yes')
-            events = []
-            while not any(e['event'] == 'removed' and e['name'] == 'watched' for e in events):
-                events.append(self.check(json.loads(monitor.stdout.readline()), 'event'))
+            events = self.events_until(monitor, 'removed', 'watched')
+            self.bus.restart_vmkitd()
+            events += self.events_until(monitor, 'stopped', 'vmkitd') + self.events_until(monitor, 'started', 'vmkitd')
+            self.run_as(self.alice, 'create', 'afterwards')
+            events += self.events_until(monitor, 'added', 'afterwards')
             monitor.send_signal(signal.SIGINT)
             self.assertEqual(monitor.wait(fixture.TIMEOUT), 130)
         finally:
@@ -244,10 +246,16 @@ class Jobs(JsonTest):
             monitor.wait()
             monitor.stdout.close()
         seen = {e['event'] for e in events}
-        self.assertEqual(seen, {'added', 'changed', 'completed', 'removed'})
+        self.assertEqual(seen, {'added', 'changed', 'completed', 'removed', 'stopped', 'started'})
         states = [e['changes']['State'] for e in events if e['name'] == 'watched' and e['event'] == 'changed'
                   and e['changes'].get('State')]
         self.assertIn('running', states)
+
+    def events_until(self, monitor, event, name):
+        events = []
+        while not events or (events[-1]['event'], events[-1]['name']) != (event, name):
+            events.append(self.check(json.loads(monitor.stdout.readline()), 'event'))
+        return events
 
     def wait_for_match(self, monitor):
         """Until it sees what happens: something is made to, over and over."""
