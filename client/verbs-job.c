@@ -3,6 +3,7 @@
 /* jobs, cancel and monitor. */
 
 #include "base/parse.h"
+#include "base/strv.h"
 #include "dbus/errors.h"
 #include "device.h"
 #include "job.h"
@@ -13,7 +14,7 @@
 
 #define JOB_PREFIX VMKIT_ROOT "/job/"
 
-/* What an object is called: a VM's name, a device's address, "job N"; its path when that is not
+/* What an object is called: a VM's name, a device's address, "job N", "vmkitd"; its path when that is not
  * known. */
 static char *object_name(json_object *vm_names, const char *path) {
         const char *vm = json_string(vm_names, path), *job = str_after(path, JOB_PREFIX);
@@ -21,6 +22,8 @@ static char *object_name(json_object *vm_names, const char *path) {
 
         if (vm)
                 return strdup(vm);
+        if (streq(path, VMKIT_MANAGER_PATH))
+                return strdup("vmkitd");
         if (job)
                 return asprintf(&text, "job %s", job) < 0 ? NULL : text;
 
@@ -209,20 +212,120 @@ typedef struct Monitor {
 
 #define MATCH_ALL "type='signal',sender='" VMKIT_SERVICE "',path_namespace='" VMKIT_ROOT "'"
 
-static void print_changes(json_object *changes) {
-        if (!changes)
-                return;
+/* Events as text: of all that changes, what somebody who watches wants to know. --json has everything. */
 
-        json_object_object_foreach(changes, key, value)
-                printf("  %s=%s", key, value ? json_object_get_string(value) : "?");
+static const char *const told[][2] = {
+        { "State", ""              }, { "Kind", ""            }, { "Driver", "on"           },
+        { "Health", ""             }, { "VM", "leased to"     }, { "AssignedTo", "assigned to" },
+        { "Reserved", "reserved"   }, { "Devices", "with"     }, { "Autostart", "autostart" },
+};
+
+static bool is_empty(json_object *value) {
+        const char *s = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
+
+        return !value || (s && !*s) || (json_object_is_type(value, json_type_array) && json_length(value) == 0);
 }
 
-/* The time of day without its date is enough for somebody who watches. */
-static void print_event_text(json_object *event) {
-        printf("%.8s  %-9s  %-16s", strchr(json_string(event, "time"), 'T') + 1,
-               json_string(event, "event"), json_string(event, "name"));
-        print_changes(json_get(event, "changes"));
-        putchar('\n');
+/* Paths are told by name. */
+static char *value_text(json_object *vm_names, json_object *value) {
+        const char *s = json_object_get_string(value);
+        _cleanup_strv_ char **names = NULL;
+
+        if (json_object_is_type(value, json_type_boolean))
+                return strdup(json_object_get_boolean(value) ? "yes" : "no");
+        if (!json_object_is_type(value, json_type_array))
+                return streq(s, "/") ? strdup("nobody") : s[0] == '/' ? object_name(vm_names, s) : strdup(s);
+
+        for (size_t i = 0; i < json_length(value); i++)
+                if (strv_consume(&names, object_name(vm_names, json_string_at(value, i) ?: "?")) < 0)
+                        return NULL;
+        return strv_join(names, " ");
+}
+
+static void add_change(char ***words, json_object *vm_names, const char *label, json_object *value) {
+        _cleanup_free_ char *text = is_empty(value) ? NULL : value_text(vm_names, value);
+        char *word;
+
+        if (text && asprintf(&word, "%s%s%s", label, *label ? " " : "", text) >= 0)
+                (void) strv_consume(words, word);
+}
+
+/* NULL: nothing that is worth a line. */
+static char *changes_text(json_object *vm_names, json_object *changes) {
+        _cleanup_strv_ char **words = NULL;
+
+        for (size_t i = 0; i < ELEMENTSOF(told); i++)
+                add_change(&words, vm_names, told[i][1], json_get(changes, told[i][0]));
+
+        return words ? strv_join(words, ", ") : NULL;
+}
+
+static char *outcome_text(json_object *changes) {
+        const char *message = json_string(changes, "message");
+        char *text;
+
+        if (json_flag(changes, "success"))
+                return strdup("done");
+        return asprintf(&text, "failed: %s", message ?: "it did not say why") < 0 ? NULL : text;
+}
+
+/* "create of gaming-vm", its phases, and how it ended. The name of a VM that is being made is not known at the
+ * beginning. */
+static char *job_text(json_object *vm_names, json_object *event) {
+        json_object *changes = json_get(event, "changes");
+        const char *what = json_string(event, "event"), *phase = json_string(changes, "Phase");
+        _cleanup_free_ char *target = NULL;
+        char *text;
+
+        if (streq(what, "completed"))
+                return outcome_text(changes);
+        if (!streq(what, "added"))
+                return phase ? strdup(phase) : NULL;
+
+        target = object_name(vm_names, json_string(changes, "Target") ?: "/");
+        if (asprintf(&text, "%s%s%s", json_string(changes, "Operation") ?: "begun",
+                     !target || target[0] == '/' ? "" : " of ", !target || target[0] == '/' ? "" : target) < 0)
+                return NULL;
+        return text;
+}
+
+static char *event_text(json_object *vm_names, json_object *event) {
+        const char *what = json_string(event, "event");
+        _cleanup_free_ char *changes = NULL;
+        char *text;
+
+        if (str_after(json_string(event, "object"), JOB_PREFIX))
+                return job_text(vm_names, event);
+
+        changes = changes_text(vm_names, json_get(event, "changes"));
+        if (streq(what, "changed"))
+                return TAKE_PTR(changes);
+        return asprintf(&text, "%s%s%s", what, changes ? ": " : "", changes ?: "") < 0 ? NULL : text;
+}
+
+static Color event_color(json_object *event) {
+        if (!streq(json_string(event, "event"), "completed"))
+                return COLOR_OFF;
+        return json_flag(json_get(event, "changes"), "success") ? COLOR_GREEN : COLOR_RED;
+}
+
+#define NAME_WIDTH 16
+#define EVENT_INDENT (8 + 2 + NAME_WIDTH + 2)
+
+/* The time of day without its date is enough. */
+static void print_event_text(json_object *vm_names, json_object *event) {
+        _cleanup_free_ char *text = event_text(vm_names, event);
+        const char *name = json_string(event, "name");
+        Color color = event_color(event);
+
+        if (!text)
+                return;
+
+        printf("%.8s  %s%s%*s", strchr(json_string(event, "time"), 'T') + 1, color_of(stdout, COLOR_BOLD), name,
+               MAX(0, NAME_WIDTH - text_columns(name)) + 2, "");
+        printf("%s%s", color_of(stdout, COLOR_OFF), color == COLOR_OFF ? "" : color_of(stdout, color));
+        print_wrapped(stdout, EVENT_INDENT, text);
+        printf("%s", color == COLOR_OFF ? "" : color_of(stdout, COLOR_OFF));
         fflush(stdout);
 }
 
@@ -239,7 +342,7 @@ static void emit(Monitor *monitor, const char *event, const char *path, json_obj
         if (monitor->c->json)
                 json_print_line(line);
         else
-                print_event_text(line);
+                print_event_text(monitor->vm_names, line);
 }
 
 /* The interfaces of sd-bus itself say nothing. */
@@ -309,11 +412,6 @@ static int on_signal(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *e
         return 0;
 }
 
-static void emit_service(Monitor *monitor, const char *event) {
-        json_object_object_add(monitor->vm_names, VMKIT_MANAGER_PATH, json_object_new_string("vmkitd"));
-        emit(monitor, event, VMKIT_MANAGER_PATH, NULL);
-}
-
 /* What a service that comes anew has is announced by nobody, but VMs keep their paths. */
 static int on_owner(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *error) {
         const char *name, *before, *after;
@@ -324,9 +422,9 @@ static int on_owner(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *er
                 return r;
 
         if (*before)
-                emit_service(userdata, "stopped");
+                emit(userdata, "stopped", VMKIT_MANAGER_PATH, NULL);
         if (*after)
-                emit_service(userdata, "started");
+                emit(userdata, "started", VMKIT_MANAGER_PATH, NULL);
         return 0;
 }
 

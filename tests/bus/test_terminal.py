@@ -102,6 +102,35 @@ class Terminal(ctl.CtlTest):
             self.assertNotIn('\r', shown + rest)
             self.assertNotIn('copying', shown + rest)
 
+    def test_monitor(self):
+        """A line for what somebody who watches wants to know, and none for the rest."""
+        monitor = self.bob.start(self.PROGRAM, 'monitor', stdout=subprocess.PIPE, text=True)
+        self.addCleanup(monitor.stdout.close)
+        self.addCleanup(monitor.wait)
+        self.addCleanup(monitor.kill)
+        os.set_blocking(monitor.stdout.fileno(), False)
+
+        def seen():
+            self.run_as(self.alice, 'create', 'noise')
+            self.run_as(self.alice, 'destroy', 'noise', '--yes')
+            return monitor.stdout.readline()
+        fixture.wait_until(seen, 'the first line of monitor')
+        os.set_blocking(monitor.stdout.fileno(), True)
+
+        self.run_as(self.alice, 'create', 'watched', '--start')
+        self.run_as(self.alice, 'create', 'watched', status=1)
+        self.run_as(self.alice, 'destroy', 'watched', '--force', '--yes')
+        lines = [monitor.stdout.readline()]
+        while not re.match(r'\S+  watched +removed$', lines[-1]):
+            lines.append(monitor.stdout.readline())
+        for line in lines:
+            self.assertRegex(line, r'^\d\d:\d\d:\d\d  (job \d+|noise|watched) +[a-z].*$')
+        told = [line[28:].strip() for line in lines if '  watched ' in line]
+        # States that follow each other at once may be told as one.
+        self.assertEqual((told[0], told[-1]), ('added: creating, autostart no', 'removed'))
+        self.assertIn('running', told)
+        self.assertIn('destroy of watched', [line[28:].strip() for line in lines])
+
     def test_confirmation(self):
         """A person is asked before a VM is destroyed; a script is not."""
         self.run_as(self.alice, 'create', 'dear')
