@@ -303,7 +303,7 @@ int fleet_run(const Args *args, char *const *hosts, Failure *failure) {
         for (size_t i = 0; i < n; i++)
                 run.members[i] = (Member) { .host = hosts[i], .streams = { { .fd = -EBADF }, { .fd = -EBADF } } };
 
-        r = remote_line(args, &line, failure);
+        r = remote_line(args, "json", &line, failure);
         if (r < 0)
                 return r;
         run.line = line;

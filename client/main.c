@@ -37,7 +37,7 @@ static const Verb verbs[] = {
           "start it when the host boots", NULL },
         { "console", "NAME", verb_console, NULL,
           "its serial console; Ctrl-] leaves", NULL },
-        { "display", "NAME", verb_display, NULL,
+        { "display", "NAME", verb_display, display_options,
           "its screen, in an installed viewer", NULL },
         { "destroy", "NAME", verb_destroy, destroy_options,
           "remove a VM and its disk", "Destroy" },

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "base/strv.h"
+#include "dbus/errors.h"
 #include "files.h"
 #include "fleet.h"
 #include "remote.h"
@@ -130,7 +131,7 @@ static int add_operand(Remote *remote, size_t i, Failure *failure) {
 }
 
 /* vmkitctl VERB --option=value … -- OPERAND … */
-static int build_command(Remote *remote, bool json, Failure *failure) {
+static int build_command(Remote *remote, const char *extra, Failure *failure) {
         const Args *args = remote->args;
         int r;
 
@@ -145,8 +146,8 @@ static int build_command(Remote *remote, bool json, Failure *failure) {
                 if (r < 0)
                         return r;
         }
-        if (json && !args_has(args, "json")) {
-                r = strv_push(&remote->command, "--json");
+        if (extra && !args_has(args, extra)) {
+                r = add_option(remote, extra, NULL);
                 if (r < 0)
                         return r;
         }
@@ -219,11 +220,21 @@ int remote_unreachable(Failure *failure, const char *host, int code, const char 
         return -EHOSTUNREACH;
 }
 
-int remote_line(const Args *args, char **ret, Failure *failure) {
+int remote_failed(Failure *failure, const char *host, int code) {
+        if (code == SSH_FAILED || code == SHELL_NOT_FOUND)
+                return remote_unreachable(failure, host, code, NULL);
+
+        (void) failure_set(failure, VMKIT_ERROR_PREFIX "NotReady", "vmkitctl on '%s' did not do it", host);
+        failure_advise(failure, "What it said stands above.");
+        failure->exit_code = code ?: EXIT_FAILED;
+        return -EREMOTEIO;
+}
+
+int remote_line(const Args *args, const char *extra, char **ret, Failure *failure) {
         _cleanup_(remote_done) Remote remote = { .args = args, .input = -EBADF };
         int r;
 
-        r = build_command(&remote, true, failure);
+        r = build_command(&remote, extra, failure);
         if (r < 0)
                 return r;
 
@@ -263,8 +274,17 @@ static int run_on(const Args *args, const char *host, Failure *failure) {
         _cleanup_(remote_done) Remote remote = { .args = args, .input = -EBADF };
         int r;
 
-        r = build_command(&remote, false, failure);
+        r = build_command(&remote, NULL, failure);
         return r < 0 ? r : run_ssh(&remote, host, failure);
+}
+
+/* The viewer is to be seen here. */
+static int show_display(const Args *args, const char *host, Failure *failure) {
+        _cleanup_free_ char *line = NULL;
+        int r;
+
+        r = remote_line(args, "stdio", &line, failure);
+        return r < 0 ? r : display_from(host, line, failure);
 }
 
 int remote_run(const Args *args, Failure *failure) {
@@ -275,7 +295,9 @@ int remote_run(const Args *args, Failure *failure) {
         if (r < 0)
                 return r;
         if (strv_length(hosts) == 1)
-                return run_on(args, hosts[0], failure);
+                return streq(args->verb->name, "display") && !args_has(args, "stdio")
+                               ? show_display(args, hosts[0], failure)
+                               : run_on(args, hosts[0], failure);
         if (!args->verb->fleet)
                 return failure_usage(failure, args->verb->name,
                                      "%s runs on one host at a time; list, devices and check answer for several",

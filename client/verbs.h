@@ -34,6 +34,7 @@ int verb_destroy(Client *c, Failure *failure);
 
 /* verbs-console.c */
 int verb_console(Client *c, Failure *failure);
+extern const OptionSpec display_options[];
 int verb_display(Client *c, Failure *failure);
 
 /* verbs-image.c */

@@ -114,6 +114,14 @@ class OneHost(RemoteTest):
         self.remote(self.alice, '-H', 'box', 'create', 'x', self.image, '--cdrom', self.image, status=2)
         self.assertEqual(self.calls(), [])
 
+    def test_display(self):
+        """What the other side says, and its exit code."""
+        self.run_as(self.alice, 'create', 'blind')
+        done = self.remote(self.alice, '-H', 'box', 'display', 'blind', status=1)
+        self.assertIn('without graphics', done.stderr)
+        self.remote(self.alice, '-H', 'box', 'display', 'nobody', status=4)
+        self.remote(self.alice, '-H', 'away', 'display', 'blind', status=5)
+
     def test_a_terminal_for_prompts(self):
         """script gives it a terminal, which ssh is asked to continue over there."""
         command = f'{self.PROGRAM} -H box list'
