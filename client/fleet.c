@@ -200,9 +200,8 @@ static char *last_line(const char *text) {
         return strndup(start, (size_t) (end - start));
 }
 
-static json_object *own_error(const Member *m) {
+static json_object *own_error(const Member *m, const char *said) {
         _cleanup_failure_ Failure failure = { 0 };
-        _cleanup_free_ char *said = last_line(m->streams[ERR].text ?: "");
 
         if (is_unreachable(m->status))
                 (void) remote_unreachable(&failure, m->host, m->status, said);
@@ -212,11 +211,13 @@ static json_object *own_error(const Member *m) {
         return failure_document(&failure);
 }
 
+/* Whatever ssh and the shell over there had to say comes before it. */
 static json_object *error_of(const Member *m) {
-        _cleanup_json_ json_object *document = json_tokener_parse(m->streams[ERR].text ?: "");
+        _cleanup_free_ char *said = last_line(m->streams[ERR].text ?: "");
+        _cleanup_json_ json_object *document = json_tokener_parse(said ?: "");
         json_object *error = json_get(document, "error");
 
-        return error ? json_object_get(error) : own_error(m);
+        return error ? json_object_get(error) : own_error(m, said);
 }
 
 static json_object *member_document(const Member *m) {

@@ -176,16 +176,31 @@ static void exec_ssh(const Remote *remote, const char *host, const char *line) {
         _exit(SSH_FAILED);
 }
 
-/* Ctrl-C reaches ssh as well, which passes it on; its end is ours. */
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(_unused_ int number) {
+        interrupted = 1;
+}
+
+/* Ctrl-C reaches ssh as well, which passes it on if it has a terminal over there; its end is ours. */
 static int wait_child(pid_t pid) {
         int status;
 
-        (void) signal(SIGINT, SIG_IGN);
+        (void) signal(SIGINT, on_interrupt);
         while (waitpid(pid, &status, 0) < 0)
                 if (errno != EINTR)
                         return -errno;
 
         return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* Without a terminal the command over there has not heard of it. */
+static int fail_interrupted(const char *host, Failure *failure) {
+        (void) failure_set(failure, VMKIT_ERROR_PREFIX "Cancelled", "Interrupted");
+        failure_advise(failure, "What has begun on '%s' may go on: 'vmkitctl --host %s jobs' shows it, and 'cancel' "
+                                "ends it.", host, host);
+        failure->exit_code = EXIT_INTERRUPTED;
+        return -EINTR;
 }
 
 static int run_ssh(const Remote *remote, const char *host, Failure *failure) {
@@ -203,6 +218,8 @@ static int run_ssh(const Remote *remote, const char *host, Failure *failure) {
                 exec_ssh(remote, host, line);
 
         r = wait_child(pid);
+        if (r == SSH_FAILED && interrupted)
+                return fail_interrupted(host, failure);
         return r == SSH_FAILED || r == SHELL_NOT_FOUND ? remote_unreachable(failure, host, r, NULL) : r;
 }
 

@@ -33,7 +33,9 @@ meet*) # waits for the others of its kind
     touch "$SSH_LOG.$host"
     while [ ! -e "$SSH_LOG.meet1" ] || [ ! -e "$SSH_LOG.meet2" ] || [ ! -e "$SSH_LOG.meet3" ]; do sleep 0.05; done ;;
 hang*) echo $$ >"$SSH_LOG.hang"; exec sleep 1000 ;;
+stop*) trap 'exit 255' INT; echo $$ >"$SSH_LOG.stop"; while :; do sleep 0.05; done ;;
 esac
+echo "Welcome to $host" >&2
 exec /bin/sh -c "$*"
 '''
 
@@ -113,6 +115,17 @@ class OneHost(RemoteTest):
     def test_one_file_only(self):
         self.remote(self.alice, '-H', 'box', 'create', 'x', self.image, '--cdrom', self.image, status=2)
         self.assertEqual(self.calls(), [])
+
+    def test_interrupted(self):
+        """ssh ends as it does when it could not connect, but that is not why."""
+        client = subprocess.Popen([self.PROGRAM, '-H', 'stop', 'image', 'import', 'x', self.image],
+                                  **self.environment(self.alice), start_new_session=True, stderr=subprocess.PIPE,
+                                  text=True)
+        wait_until(lambda: os.path.exists(f'{self.log}.stop'), 'ssh to wait')
+        os.killpg(client.pid, signal.SIGINT)
+        _, errors = client.communicate(timeout=fixture.TIMEOUT)
+        self.assertEqual(client.returncode, 130)
+        self.assertIn('--host stop jobs', errors)
 
     def test_display(self):
         """What the other side says, and its exit code."""
