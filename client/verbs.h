@@ -45,4 +45,6 @@ int verb_image_remove(Client *c, Failure *failure);
 /* verbs-job.c */
 int verb_jobs(Client *c, Failure *failure);
 int verb_cancel(Client *c, Failure *failure);
+
+/* verbs-monitor.c */
 int verb_monitor(Client *c, Failure *failure);
