@@ -265,9 +265,11 @@ static int print_fleet(const Args *args, json_object *members) {
         for (size_t i = 0; i < json_length(members); i++)
                 add_rows(fleet, json_at(members, i), rows);
 
-        r = listing_show(args, fleet->listing, rows);
-        if (r < 0)
-                return r;
+        if (!fleet->exit_tells || !args_has(args, "quiet")) {
+                r = listing_show(args, fleet->listing, rows);
+                if (r < 0)
+                        return r;
+        }
 
         for (size_t i = 0; i < json_length(members); i++)
                 print_failure(json_at(members, i));

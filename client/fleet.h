@@ -10,6 +10,7 @@ struct Fleet {
         const Listing *listing;
         json_object *(*rows)(json_object *result); /* the rows of a host's document; NULL: it is an array of them */
         const char *hint;                          /* said at the end if not all is well; may be NULL */
+        bool exit_tells;                           /* with --quiet the exit code is the answer */
 };
 
 /* Returns the highest exit code of all hosts: one that cannot be reached counts as 5, and the others are

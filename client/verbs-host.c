@@ -114,6 +114,7 @@ const Fleet check_fleet = {
         .listing = &finding_listing,
         .rows = findings_of,
         .hint = "'vmkitctl -H HOST check' says what to do about it.",
+        .exit_tells = true,
 };
 
 int verb_check(Client *c, Failure *failure) {

@@ -168,7 +168,9 @@ class Fleet(RemoteTest):
             done = self.remote(self.bob, '-H', 'one,two', 'check', status=1)
         failed = [line.split()[:3] for line in done.stdout.splitlines() if 'fail' in line]
         self.assertEqual(failed, [['one', 'fail', 'vfio-module'], ['two', 'fail', 'vfio-module']])
+            quiet = self.remote(self.bob, '-q', '-H', 'one,two', 'check', status=1)
         self.assertIn('-H HOST check', done.stderr)
+        self.assertEqual((quiet.stdout, quiet.stderr), ('', ''))
 
     def test_one_is_away(self):
         """The others are shown all the same."""
