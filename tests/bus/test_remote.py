@@ -166,9 +166,9 @@ class Fleet(RemoteTest):
         self.assertNotIn('fail', done.stdout)
         with self.moved('sys/bus/pci/drivers/vfio-pci'):
             done = self.remote(self.bob, '-H', 'one,two', 'check', status=1)
+            quiet = self.remote(self.bob, '-q', '-H', 'one,two', 'check', status=1)
         failed = [line.split()[:3] for line in done.stdout.splitlines() if 'fail' in line]
         self.assertEqual(failed, [['one', 'fail', 'vfio-module'], ['two', 'fail', 'vfio-module']])
-            quiet = self.remote(self.bob, '-q', '-H', 'one,two', 'check', status=1)
         self.assertIn('-H HOST check', done.stderr)
         self.assertEqual((quiet.stdout, quiet.stderr), ('', ''))
 
