@@ -6,6 +6,7 @@
 #include "args.h"
 #include "base/parse.h"
 #include "base/pci-address.h"
+#include "base/strv.h"
 #include "text.h"
 
 typedef struct Parser {
@@ -19,8 +20,9 @@ typedef struct Parser {
 
 const OptionSpec global_options[] = {
         { .name = "json", .kind = OPTION_FLAG, .help = "one JSON document on standard output" },
-        { .name = "host", .kind = OPTION_STRING, .value = "[USER@]HOST", .letter = 'H',
-          .help = "run the command on another host, over ssh" },
+        { .name = "host", .kind = OPTION_STRING, .value = "[USER@]HOST[,...]",
+          .letter = 'H',
+          .help = "run the command on another host, over ssh; list, devices and check on several" },
         { .name = "no-ask-password", .kind = OPTION_FLAG, .help = "never ask for a password" },
         { .name = "no-wait", .kind = OPTION_FLAG, .help = "return as soon as the job has begun" },
         { .name = "quiet", .kind = OPTION_FLAG, .letter = 'q',
@@ -45,12 +47,11 @@ static const OptionSpec *find_in(const OptionSpec *specs, const char *name, size
         return NULL;
 }
 
-static const OptionSpec *find_option(const Args *args, const char *name, size_t length) {
-        return find_in(global_options, name, length)
-                ?: (args->verb ? find_in(args->verb->options, name, length) : NULL);
+const OptionSpec *args_find_option(const Verb *verb, const char *name, size_t length) {
+        return find_in(global_options, name, length) ?: (verb ? find_in(verb->options, name, length) : NULL);
 }
 
-static const OptionSpec *find_letter(char letter) {
+const OptionSpec *args_find_letter(char letter) {
         for (const OptionSpec *s = global_options; s->name; s++)
                 if (s->letter == letter)
                         return s;
@@ -58,7 +59,7 @@ static const OptionSpec *find_letter(char letter) {
         return NULL;
 }
 
-static const Verb *find_verb(const Verb *verbs, const char *name) {
+const Verb *args_find_verb(const Verb *verbs, const char *name) {
         for (const Verb *v = verbs; v->name; v++)
                 if (streq(v->name, name))
                         return v;
@@ -66,7 +67,7 @@ static const Verb *find_verb(const Verb *verbs, const char *name) {
         return NULL;
 }
 
-static bool is_group(const Verb *verbs, const char *word) {
+bool args_is_group(const Verb *verbs, const char *word) {
         for (const Verb *v = verbs; v->name; v++) {
                 const char *rest = str_after(v->name, word);
                 if (rest && *rest == ' ')
@@ -95,7 +96,7 @@ static int unknown_option(const Args *args, const char *name, size_t length, Fai
         return -EINVAL;
 }
 
-static int unknown_verb(const Verb *verbs, const char *name, Failure *failure) {
+int args_unknown_verb(const Verb *verbs, const char *name, Failure *failure) {
         Nearest nearest = { .word = name };
 
         (void) failure_usage(failure, NULL, "unknown command '%s'", name);
@@ -182,13 +183,31 @@ static const char *expected(OptionKind kind) {
 
 /* Parsing */
 
-static int add_option(Parser *p, const OptionSpec *spec, const char *value, Failure *failure) {
-        const char *want = expected(spec->kind) ?: spec->value;
+static void suggest_choice(const char *choices, const char *value, Failure *failure) {
+        _cleanup_strv_ char **words = NULL;
+        Nearest nearest = { .word = value };
 
+        if (strv_split(choices, "|", &words) < 0)
+                return;
+        STRV_FOREACH(word, words)
+                nearest_offer(&nearest, *word);
+        if (nearest.best)
+                failure_suggest(failure, nearest.best);
+}
+
+static int refuse_value(const Parser *p, const OptionSpec *spec, const char *value, Failure *failure) {
+        bool choice = spec->kind == OPTION_CHOICE;
+
+        (void) failure_usage(failure, verb_name(p->args), "--%s: '%s' is not %s%s", spec->name, value,
+                             choice ? "one of " : "", expected(spec->kind) ?: spec->value);
+        if (choice)
+                suggest_choice(spec->value, value, failure);
+        return -EINVAL;
+}
+
+static int add_option(Parser *p, const OptionSpec *spec, const char *value, Failure *failure) {
         if (value && !valid_value(spec, value))
-                return failure_usage(failure, verb_name(p->args), "--%s: '%s' is not %s%s",
-                                     spec->name, value,
-                                     spec->kind == OPTION_CHOICE ? "one of " : "", want);
+                return refuse_value(p, spec, value, failure);
 
         Option *grown = reallocarray(p->args->options, p->args->n_options + 1, sizeof(Option));
         if (!grown)
@@ -215,7 +234,7 @@ static int take_option(Parser *p, const OptionSpec *spec, const char *attached, 
 
 static int parse_long(Parser *p, const char *word, Failure *failure) {
         size_t length = strcspn(word, "=");
-        const OptionSpec *spec = find_option(p->args, word, length);
+        const OptionSpec *spec = args_find_option(p->args->verb, word, length);
 
         if (!spec)
                 return unknown_option(p->args, word, length, failure);
@@ -225,7 +244,7 @@ static int parse_long(Parser *p, const char *word, Failure *failure) {
 
 static int parse_letters(Parser *p, const char *letters, Failure *failure) {
         for (; *letters; letters++) {
-                const OptionSpec *spec = find_letter(*letters);
+                const OptionSpec *spec = args_find_letter(*letters);
 
                 if (!spec)
                         return failure_usage(failure, verb_name(p->args), "unknown option '-%c'",
@@ -244,7 +263,7 @@ static int parse_letters(Parser *p, const char *letters, Failure *failure) {
 static int parse_verb(Parser *p, const char *word, Failure *failure) {
         _cleanup_free_ char *joined = NULL;
 
-        if (!p->group && is_group(p->verbs, word)) {
+        if (!p->group && args_is_group(p->verbs, word)) {
                 p->group = word;
                 return 0;
         }
@@ -254,8 +273,8 @@ static int parse_verb(Parser *p, const char *word, Failure *failure) {
                 word = joined;
         }
 
-        p->args->verb = find_verb(p->verbs, word);
-        return p->args->verb ? 0 : unknown_verb(p->verbs, word, failure);
+        p->args->verb = args_find_verb(p->verbs, word);
+        return p->args->verb ? 0 : args_unknown_verb(p->verbs, word, failure);
 }
 
 static int parse_operand(Parser *p, const char *word, Failure *failure) {

@@ -12,6 +12,7 @@
 #include "failure.h"
 
 typedef struct Client Client;
+typedef struct Fleet Fleet;
 
 typedef enum OptionKind {
         OPTION_FLAG,
@@ -46,6 +47,7 @@ typedef struct Verb {
         const OptionSpec *options;
         const char *help;
         const char *member; /* the D-Bus method, for verbs that share a function */
+        const Fleet *fleet; /* how it answers for several hosts; NULL: it does not */
 } Verb;
 
 typedef struct Option {
@@ -76,6 +78,17 @@ const char *args_value(const Args *args, const char *option);
 
 /* The nth operand, or NULL. */
 const char *args_operand(const Args *args, size_t n);
+
+/* Lookup in the tables; NULL: there is no such. The options of a verb (may be NULL) and the global ones. */
+const OptionSpec *args_find_option(const Verb *verb, const char *name, size_t length);
+const OptionSpec *args_find_letter(char letter);
+const Verb *args_find_verb(const Verb *verbs, const char *name);
+
+/* The failure for a command that is not in the table, with the nearest one. */
+int args_unknown_verb(const Verb *verbs, const char *name, Failure *failure);
+
+/* Whether the word is the first of commands of two words. */
+bool args_is_group(const Verb *verbs, const char *word);
 
 /* Whether --json is on a command line that may not even parse. */
 bool args_wants_json(int argc, const char *const *argv);

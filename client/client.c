@@ -2,6 +2,7 @@
 
 /* Every call is asynchronous underneath: one loop serves replies, signals of jobs and Ctrl-C. */
 
+#include <fcntl.h>
 #include <stdarg.h>
 
 #include "base/pci-address.h"
@@ -223,6 +224,49 @@ int client_properties(Client *c, const char *path, const char *interface, json_o
         return 0;
 }
 
+/* The message keeps its own descriptor and string. */
+static int take_descriptor(sd_bus_message *reply, char **ret_word, int *ret) {
+        _cleanup_free_ char *word = NULL;
+        const char *s = NULL;
+        int r, fd;
+
+        if (sd_bus_message_has_signature(reply, "sh"))
+                r = sd_bus_message_read(reply, "sh", &s, &fd);
+        else
+                r = sd_bus_message_read(reply, "h", &fd);
+        if (r < 0)
+                return r;
+        if (ret_word && s && !(word = strdup(s)))
+                return -ENOMEM;
+
+        fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        if (fd < 0)
+                return -errno;
+
+        if (ret_word)
+                *ret_word = TAKE_PTR(word);
+        *ret = fd;
+        return 0;
+}
+
+int client_descriptor(Client *c, const char *path, const char *member, char **ret_word, int *ret,
+                      Failure *failure) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        int r;
+
+        r = client_message(c, path, VMKIT_VM, member, &m, failure);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(m, "a{sv}", 0);
+        if (r < 0)
+                return r;
+        r = client_change(c, m, &reply, failure);
+        if (r < 0)
+                return r;
+
+        return take_descriptor(reply, ret_word, ret);
+}
+
 /* Names */
 
 static int path_from_json(json_object *path, char **ret, Failure *failure) {
@@ -275,4 +319,13 @@ int client_find_device(Client *c, const char *address, char **ret, Failure *fail
                 suggest_from(devices, PCI_ADDRESS_TEXT(&parsed), failure);
 
         return r < 0 ? r : path_from_json(path, ret, failure);
+}
+
+void client_suggest_image(Client *c, const char *name, Failure *failure) {
+        _cleanup_json_ json_object *images = NULL;
+        _cleanup_failure_ Failure ignored = { 0 };
+
+        if (failure_is(failure, VMKIT_ERROR_PREFIX "NoSuchImage") &&
+            client_ask(c, "ListImages", &images, &ignored, "") >= 0)
+                suggest_from(images, name, failure);
 }

@@ -21,6 +21,11 @@
 #define VMKIT_VM "org.vmkit.VM"
 #define VMKIT_JOB "org.vmkit.Job"
 
+/* The service comes, or goes. */
+#define MATCH_OWNER                                                                             \
+        "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"         \
+        "member='NameOwnerChanged',arg0='" VMKIT_SERVICE "'"
+
 struct Client {
         const Args *args;
         bool json;
@@ -56,9 +61,17 @@ int client_ask(Client *c, const char *member, json_object **ret, Failure *failur
 int client_properties(Client *c, const char *path, const char *interface, json_object **ret,
                       Failure *failure);
 
+/* Asks a VM for a descriptor, which is the caller's then, and for the word that may come before it (ret_word may
+ * be NULL). */
+int client_descriptor(Client *c, const char *path, const char *member, char **ret_word, int *ret,
+                      Failure *failure);
+
 /* The object paths of a VM and of a device. Names and addresses near by are suggested. */
 int client_find_vm(Client *c, const char *name, char **ret, Failure *failure);
 int client_find_device(Client *c, const char *address, char **ret, Failure *failure);
+
+/* The image in the store that may have been meant, if the failure is that there is none of this name. */
+void client_suggest_image(Client *c, const char *name, Failure *failure);
 
 /* Fails with exit code 130 if Ctrl-C was pressed. */
 int client_check_interrupt(Client *c, Failure *failure);

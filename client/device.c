@@ -125,19 +125,33 @@ int device_vm_names(Client *c, json_object **ret, Failure *failure) {
 
 /* Reading the document */
 
-/* The codes, then what the first of them means: a narrow table cuts the latter. */
-static char *in_use_text(json_object *reasons) {
+/* Reasons that are of the device itself and not of somebody who uses it. */
+static bool is_unfit(const char *code) {
+        static const char *const codes[] = { "not-endpoint", "no-iommu", "group-not-viable", "shared-reset",
+                                             "no-reset", "has-vfs" };
+
+        for (size_t i = 0; i < ELEMENTSOF(codes); i++)
+                if (streq_ptr(codes[i], code))
+                        return true;
+        return false;
+}
+
+/* The codes, each once, then what the first of them means: a narrow table cuts the latter. */
+static char *reasons_text(json_object *reasons) {
+        const char *first = json_string(json_at(reasons, 0), "code");
         const char *detail = json_string(json_at(reasons, 0), "detail");
         _cleanup_free_ char *codes = NULL;
         _cleanup_strv_ char **words = NULL;
         char *text;
 
-        for (size_t i = 0; i < json_length(reasons); i++)
-                if (strv_push(&words, json_string(json_at(reasons, i), "code") ?: "?") < 0)
+        for (size_t i = 0; i < json_length(reasons); i++) {
+                const char *code = json_string(json_at(reasons, i), "code") ?: "?";
+                if (!strv_contains(words, code) && strv_push(&words, code) < 0)
                         return NULL;
+        }
 
         codes = strv_join(words, ", ");
-        if (!codes || asprintf(&text, "in use: %s%s%s%s", codes, detail ? " (" : "", detail ?: "",
+        if (!codes || asprintf(&text, "%s: %s%s%s%s", is_unfit(first) ? "unfit" : "in use", codes, detail ? " (" : "", detail ?: "",
                                detail ? ")" : "") < 0)
                 return NULL;
 
@@ -163,11 +177,11 @@ char *device_status(json_object *d, Color *ret_color) {
                 return strdup(health);
         }
         if (!available && json_length(reasons) > 0)
-                return in_use_text(reasons);
+                return reasons_text(reasons);
         if (assigned)
                 return labelled("assigned to ", assigned);
         if (!available)
-                return strdup("not available");
+                return strdup("in use with its group");
 
         *ret_color = COLOR_GREEN;
         return strdup(json_flag(d, "reserved") ? "free, reserved" : "free");
@@ -179,7 +193,7 @@ char *device_product(json_object *d) {
 
         if (product)
                 return strdup(product);
-        if (asprintf(&ids, "[%s:%s]", json_string(d, "vendor_id") ?: "????",
+        if (asprintf(&ids, "%s:%s", json_string(d, "vendor_id") ?: "????",
                      json_string(d, "device_id") ?: "????") < 0)
                 return NULL;
 

@@ -206,13 +206,19 @@ static json_object *string_or_null(const char *s) {
         return s ? json_object_new_string(s) : NULL;
 }
 
-static void report_json(const Failure *failure) {
-        json_object *document = json_object_new_object(), *error = json_object_new_object();
+json_object *failure_document(const Failure *failure) {
+        json_object *error = json_object_new_object();
 
         json_object_object_add(error, "name", string_or_null(failure->name));
         json_object_object_add(error, "message", string_or_null(failure->message));
         json_object_object_add(error, "remedy", string_or_null(failure->remedy));
-        json_object_object_add(document, "error", error);
+        return error;
+}
+
+static void report_json(const Failure *failure) {
+        json_object *document = json_object_new_object();
+
+        json_object_object_add(document, "error", failure_document(failure));
 
         fprintf(stderr, "%s\n",
                 json_object_to_json_string_ext(document, JSON_C_TO_STRING_NOSLASHESCAPE));
@@ -224,25 +230,24 @@ static bool ends_sentence(const char *s) {
         return n > 0 && strchr(".?!:", s[n - 1]);
 }
 
-static void report_text(const Failure *failure) {
-        const char *message = failure->message ?: "Failed";
-
+void failure_print(const char *label, const char *message, const char *remedy) {
         _cleanup_free_ char *sentence = NULL;
 
+        message = message ?: "Failed";
         if (asprintf(&sentence, "%s%s", message, ends_sentence(message) ? "" : ".") < 0)
                 return;
 
-        fprintf(stderr, "%sError:%s ", color_of(stderr, COLOR_RED), color_of(stderr, COLOR_OFF));
-        print_wrapped(stderr, 7, sentence);
-        if (failure->remedy)
-                print_wrapped(stderr, 0, failure->remedy);
+        fprintf(stderr, "%s%s:%s ", color_of(stderr, COLOR_RED), label, color_of(stderr, COLOR_OFF));
+        print_wrapped(stderr, text_columns(label) + 2, sentence);
+        if (remedy)
+                print_wrapped(stderr, 0, remedy);
 }
 
 int failure_report(const Failure *failure, bool json) {
         if (json)
                 report_json(failure);
         else
-                report_text(failure);
+                failure_print("Error", failure->message, failure->remedy);
 
         return failure->exit_code ?: EXIT_FAILED;
 }

@@ -60,5 +60,11 @@ bool failure_is(const Failure *failure, const char *name);
 /* The object that was called does not exist, or no longer. */
 bool failure_is_gone(const Failure *failure);
 
+/* {name, message, remedy} */
+struct json_object *failure_document(const Failure *failure);
+
+/* What happened and why, behind a label, and what to do on a line of its own, to stderr. */
+void failure_print(const char *label, const char *message, const char *remedy);
+
 /* Prints to stderr, as text or as one JSON document, and returns the exit code. */
 int failure_report(const Failure *failure, bool json);

@@ -97,6 +97,16 @@ static int open_stdin(int *ret, Failure *failure) {
 
 /* Files by name */
 
+static int cannot_open(const char *path, int r, Failure *failure) {
+        (void) failure_errno(failure, r, "Cannot open '%s'", path);
+        if (r == -EACCES)
+                failure_advise(failure, "Files are read with your own rights, never the service's: 'ls -ld' on the "
+                                        "file and its directories shows what is missing.");
+        else if (r == -ENOENT)
+                failure_advise(failure, "'ls' shows what there is; a relative path begins at the current directory.");
+        return r;
+}
+
 int file_open(const char *path, int *ret, Failure *failure) {
         if (streq(path, "-"))
                 return open_stdin(ret, failure);
@@ -104,7 +114,7 @@ int file_open(const char *path, int *ret, Failure *failure) {
         /* O_NONBLOCK: a FIFO must not make us wait before it is refused. */
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         if (fd < 0)
-                return failure_errno(failure, -errno, "Cannot open '%s'", path);
+                return cannot_open(path, -errno, failure);
         if (!regular_file(fd))
                 return failure_usage(failure, NULL, "'%s' is not a regular file", path);
 

@@ -79,5 +79,5 @@ int print_help_for(const Verb *verbs, const char *name, Failure *failure) {
                 if (streq(v->name, name))
                         return print_help(verbs, v);
 
-        return failure_usage(failure, NULL, "there is no command '%s'", name);
+        return args_unknown_verb(verbs, name, failure);
 }

@@ -8,15 +8,12 @@
 #include <time.h>
 
 #include "dbus/errors.h"
+#include "dict.h"
 #include "job.h"
 #include "progress.h"
 
 #define MATCH_JOBS                                                                              \
         "type='signal',sender='" VMKIT_SERVICE "',path_namespace='" VMKIT_ROOT "/job'"
-#define MATCH_OWNER                                                                             \
-        "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"         \
-        "member='NameOwnerChanged',arg0='" VMKIT_SERVICE "'"
-
 /* How long a service that went away may take to come back. */
 #define RETURN_USEC (60 * USEC_PER_SEC)
 
@@ -26,6 +23,7 @@ typedef struct Waiter {
         sd_bus_slot *jobs;
         sd_bus_slot *owner;
         Progress progress;
+        sd_event_source *tick;
         json_object *properties;
         json_object *completed; /* the arguments of Completed, should the object be gone already */
         bool ended;
@@ -37,6 +35,7 @@ const char *job_id(const char *path) {
 }
 
 static void waiter_done(Waiter *w) {
+        w->tick = sd_event_source_disable_unref(w->tick);
         progress_clear(&w->progress);
         w->jobs = sd_bus_slot_unref(w->jobs);
         w->owner = sd_bus_slot_unref(w->owner);
@@ -45,7 +44,36 @@ static void waiter_done(Waiter *w) {
         free(w->path);
 }
 
+static uint64_t monotonic_now(void) {
+        struct timespec ts;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
+}
+
 /* What the job says of itself */
+
+static void show(Waiter *w, const char *phase, double fraction, uint64_t bytes) {
+        uint64_t now = monotonic_now();
+
+        progress_set(&w->progress, phase, fraction, bytes, now);
+        progress_draw(&w->progress, now);
+}
+
+/* Where nothing is heard for a while, how long it takes is seen to go on. */
+static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
+        Waiter *w = userdata;
+
+        progress_draw(&w->progress, monotonic_now());
+        (void) sd_event_source_set_time(source, usec + USEC_PER_SEC);
+        return sd_event_source_set_enabled(source, SD_EVENT_ON);
+}
+
+static void start_ticking(Waiter *w) {
+        if (w->progress.enabled)
+                (void) sd_event_add_time_relative(w->c->event, &w->tick, CLOCK_MONOTONIC, USEC_PER_SEC, 0,
+                                                  on_tick, w);
+}
 
 static void take_properties(Waiter *w) {
         const char *state = json_string(w->properties, "State");
@@ -57,8 +85,8 @@ static void take_properties(Waiter *w) {
 
         bool known = json_flag(w->properties, "ProgressKnown");
         double fraction = json_object_get_double(json_get(w->properties, "Progress"));
-        progress_show(&w->progress, json_string(w->properties, "Phase") ?: "working",
-                      known ? fraction : -1);
+        show(w, json_string(w->properties, "Phase") ?: "working", known ? fraction : -1,
+             (uint64_t) json_int(w->properties, "Bytes", 0));
 }
 
 static int read_job(Waiter *w, Failure *failure) {
@@ -72,13 +100,6 @@ static int read_job(Waiter *w, Failure *failure) {
         json_object_put(w->properties);
         w->properties = properties;
         return 0;
-}
-
-static uint64_t monotonic_now(void) {
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
 }
 
 /* Signals */
@@ -166,7 +187,7 @@ static void ask_to_cancel(Waiter *w) {
         _cleanup_json_ json_object *nothing = NULL;
         int r;
 
-        progress_show(&w->progress, "cancelling", -1);
+        show(w, "cancelling", -1, 0);
         r = client_read(w->c, w->path, VMKIT_JOB, "Cancel", &nothing, &failure, "a{sv}", 0);
         if (r < 0 && w->c->interrupts == 1)
                 note_refusal(w, &failure);
@@ -184,7 +205,7 @@ static int fail_interrupted(Failure *failure, const char *what) {
 static int find_again(Waiter *w, Failure *failure) {
         uint64_t end = monotonic_now() + RETURN_USEC;
 
-        progress_show(&w->progress, "waiting for the service", -1);
+        show(w, "waiting for the service", -1, 0);
         for (;;) {
                 _cleanup_failure_ Failure gone = { 0 };
                 uint64_t now;
@@ -330,6 +351,7 @@ int job_run(Client *c, sd_bus_message *m, Failure *failure) {
         if (args_has(c->args, "no-wait"))
                 return announce(&w);
 
+        start_ticking(&w);
         if (read_job(&w, &gone) >= 0)
                 take_properties(&w);
 
@@ -339,4 +361,25 @@ int job_run(Client *c, sd_bus_message *m, Failure *failure) {
 
         progress_clear(&w.progress);
         return outcome(&w, failure);
+}
+
+int job_run_method(Client *c, const char *path, const char *interface, const char *member,
+                   AppendOperand append, Failure *failure) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        const char *operand = args_operand(c->args, 1);
+        int r;
+
+        r = client_message(c, path, interface, member, &m, failure);
+        if (r < 0)
+                return r;
+        if (append && operand) {
+                r = append(m, operand, failure);
+                if (r < 0)
+                        return r;
+        }
+        r = dict_append(m, c->args, failure);
+        if (r < 0)
+                return r;
+
+        return job_run(c, m, failure);
 }

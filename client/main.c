@@ -5,21 +5,22 @@
 #include <locale.h>
 
 #include "client.h"
+#include "complete.h"
 #include "help.h"
 #include "remote.h"
 #include "verbs.h"
 
 static const Verb verbs[] = {
         { "check", "", verb_check, NULL,
-          "is this host ready? what to do if not", NULL },
+          "is this host ready? what to do if not", NULL, &check_fleet },
         { "devices", "", verb_devices, devices_options,
-          "PCI functions, their groups, drivers, users", NULL },
+          "PCI functions, their groups, drivers, users", NULL, &devices_fleet },
         { "explain", "gpu|nvme|ADDRESS", verb_explain, NULL,
           "what `auto` would choose, and why not the others", NULL },
         { "create", "NAME [IMAGE]", verb_create, create_options,
           "make a VM from an image: a file, or @NAME", NULL },
         { "list", "", verb_list, NULL,
-          "the VMs", NULL },
+          "the VMs", NULL, &list_fleet },
         { "info", "NAME", verb_info, NULL,
           "everything about a VM", NULL },
         { "start", "NAME", verb_vm_change, NULL,
@@ -36,7 +37,7 @@ static const Verb verbs[] = {
           "start it when the host boots", NULL },
         { "console", "NAME", verb_console, NULL,
           "its serial console; Ctrl-] leaves", NULL },
-        { "display", "NAME", verb_display, NULL,
+        { "display", "NAME", verb_display, display_options,
           "its screen, in an installed viewer", NULL },
         { "destroy", "NAME", verb_destroy, destroy_options,
           "remove a VM and its disk", "Destroy" },
@@ -107,6 +108,8 @@ int main(int argc, char **argv) {
         int r;
 
         setlocale(LC_ALL, "");
+        if (argc > 1 && streq(argv[1], COMPLETE_OPTION))
+                return complete_words(verbs, (size_t) argc - 2, words + 2);
 
         r = args_parse(&args, verbs, argc, words, &failure);
         if (r >= 0)

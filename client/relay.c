@@ -67,6 +67,28 @@ bool channel_done(const Channel *channel) {
         return channel->broken || (channel->input_over && !has_pending(channel));
 }
 
+int relay_join(int input, int output, int other) {
+        _cleanup_free_ Channel *channels = calloc(2, sizeof *channels);
+        struct pollfd fds[4];
+
+        if (!channels)
+                return -ENOMEM;
+        channel_init(&channels[0], input, other);
+        channel_init(&channels[1], other, output);
+
+        while (!channel_done(&channels[0]) && !channel_done(&channels[1])) {
+                channel_poll(&channels[0], fds);
+                channel_poll(&channels[1], fds + 2);
+                if (poll(fds, ELEMENTSOF(fds), -1) < 0 && errno != EINTR)
+                        return -errno;
+
+                channel_move(&channels[0], fds);
+                channel_move(&channels[1], fds + 2);
+        }
+
+        return 0;
+}
+
 int relay_watch_signals(void) {
         sigset_t mask;
 

@@ -37,6 +37,9 @@ static inline char *channel_pending(Channel *channel, size_t *ret_size) {
         return channel->buffer + channel->start;
 }
 
+/* Carries bytes between a pair of descriptors and another until one side has no more to say. */
+int relay_join(int input, int output, int other);
+
 /* A descriptor on which every signal that would end us becomes readable instead, so that what was changed (a
  * terminal, a socket) can be put back; or a negative errno. */
 int relay_watch_signals(void);

@@ -8,10 +8,10 @@
 #include <sys/wait.h>
 
 #include "base/strv.h"
+#include "dbus/errors.h"
 #include "files.h"
+#include "fleet.h"
 #include "remote.h"
-
-#define SSH_FAILED 255 /* ssh's own exit code when there is no connection */
 
 typedef struct Remote {
         const Args *args;
@@ -131,7 +131,7 @@ static int add_operand(Remote *remote, size_t i, Failure *failure) {
 }
 
 /* vmkitctl VERB --option=value … -- OPERAND … */
-static int build_command(Remote *remote, Failure *failure) {
+static int build_command(Remote *remote, const char *extra, Failure *failure) {
         const Args *args = remote->args;
         int r;
 
@@ -143,6 +143,11 @@ static int build_command(Remote *remote, Failure *failure) {
                 return r;
         for (size_t i = 0; i < args->n_options; i++) {
                 r = add_given_option(remote, &args->options[i], failure);
+                if (r < 0)
+                        return r;
+        }
+        if (extra && !args_has(args, extra)) {
+                r = add_option(remote, extra, NULL);
                 if (r < 0)
                         return r;
         }
@@ -171,16 +176,31 @@ static void exec_ssh(const Remote *remote, const char *host, const char *line) {
         _exit(SSH_FAILED);
 }
 
-/* Ctrl-C reaches ssh as well, which passes it on; its end is ours. */
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(_unused_ int number) {
+        interrupted = 1;
+}
+
+/* Ctrl-C reaches ssh as well, which passes it on if it has a terminal over there; its end is ours. */
 static int wait_child(pid_t pid) {
         int status;
 
-        (void) signal(SIGINT, SIG_IGN);
+        (void) signal(SIGINT, on_interrupt);
         while (waitpid(pid, &status, 0) < 0)
                 if (errno != EINTR)
                         return -errno;
 
         return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* Without a terminal the command over there has not heard of it. */
+static int fail_interrupted(const char *host, Failure *failure) {
+        (void) failure_set(failure, VMKIT_ERROR_PREFIX "Cancelled", "Interrupted");
+        failure_advise(failure, "What has begun on '%s' may go on: 'vmkitctl --host %s jobs' shows it, and 'cancel' "
+                                "ends it.", host, host);
+        failure->exit_code = EXIT_INTERRUPTED;
+        return -EINTR;
 }
 
 static int run_ssh(const Remote *remote, const char *host, Failure *failure) {
@@ -198,21 +218,107 @@ static int run_ssh(const Remote *remote, const char *host, Failure *failure) {
                 exec_ssh(remote, host, line);
 
         r = wait_child(pid);
-        if (r != SSH_FAILED)
-                return r;
+        if (r == SSH_FAILED && interrupted)
+                return fail_interrupted(host, failure);
+        return r == SSH_FAILED || r == SHELL_NOT_FOUND ? remote_unreachable(failure, host, r, NULL) : r;
+}
 
-        (void) failure_set(failure, SD_BUS_ERROR_NO_SERVER, "'%s' cannot be reached by ssh", host);
-        failure_advise(failure, "Try 'ssh %s vmkitctl --version'.", host);
+int remote_unreachable(Failure *failure, const char *host, int code, const char *said) {
+        if (code == SHELL_NOT_FOUND) {
+                (void) failure_set(failure, SD_BUS_ERROR_NO_SERVER, "There is no vmkitctl on '%s'", host);
+                failure_advise(failure, "Install vmkit there, or see that 'ssh %s vmkitctl --version' finds it.",
+                               host);
+                return -ENOENT;
+        }
+
+        (void) failure_set(failure, SD_BUS_ERROR_NO_SERVER, "'%s' cannot be reached by ssh%s%s", host,
+                           str_empty(said) ? "" : ": ", said ?: "");
+        failure_advise(failure, "'ssh %s vmkitctl --version' has to work first.", host);
         return -EHOSTUNREACH;
 }
 
-int remote_run(const Args *args, Failure *failure) {
+int remote_failed(Failure *failure, const char *host, int code) {
+        if (code == SSH_FAILED || code == SHELL_NOT_FOUND)
+                return remote_unreachable(failure, host, code, NULL);
+
+        (void) failure_set(failure, VMKIT_ERROR_PREFIX "NotReady", "vmkitctl on '%s' did not do it", host);
+        failure_advise(failure, "What it said stands above.");
+        failure->exit_code = code ?: EXIT_FAILED;
+        return -EREMOTEIO;
+}
+
+int remote_line(const Args *args, const char *extra, char **ret, Failure *failure) {
         _cleanup_(remote_done) Remote remote = { .args = args, .input = -EBADF };
         int r;
 
-        r = build_command(&remote, failure);
+        r = build_command(&remote, extra, failure);
         if (r < 0)
                 return r;
 
-        return run_ssh(&remote, args_value(args, "host"), failure);
+        *ret = strv_join(remote.command, " ");
+        return *ret ? 0 : failure_oom(failure);
+}
+
+/* Hosts */
+
+static int add_hosts(char ***hosts, const char *list, Failure *failure) {
+        for (const char *p = list, *end; p; p = *end ? end + 1 : NULL) {
+                end = p + strcspn(p, ",");
+
+                _cleanup_free_ char *host = strndup(p, (size_t) (end - p));
+                if (!host)
+                        return failure_oom(failure);
+                if (!*host)
+                        return failure_usage(failure, NULL, "--host: '%s' is not a list of hosts", list);
+                if (!strv_contains(*hosts, host) && strv_push(hosts, host) < 0)
+                        return failure_oom(failure);
+        }
+
+        return 0;
+}
+
+static int hosts_given(const Args *args, char ***hosts, Failure *failure) {
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < args->n_options; i++)
+                if (streq(args->options[i].spec->name, "host"))
+                        r = add_hosts(hosts, args->options[i].value, failure);
+
+        return r;
+}
+
+static int run_on(const Args *args, const char *host, Failure *failure) {
+        _cleanup_(remote_done) Remote remote = { .args = args, .input = -EBADF };
+        int r;
+
+        r = build_command(&remote, NULL, failure);
+        return r < 0 ? r : run_ssh(&remote, host, failure);
+}
+
+/* The viewer is to be seen here. */
+static int show_display(const Args *args, const char *host, Failure *failure) {
+        _cleanup_free_ char *line = NULL;
+        int r;
+
+        r = remote_line(args, "stdio", &line, failure);
+        return r < 0 ? r : display_from(host, line, failure);
+}
+
+int remote_run(const Args *args, Failure *failure) {
+        _cleanup_strv_ char **hosts = NULL;
+        int r;
+
+        r = hosts_given(args, &hosts, failure);
+        if (r < 0)
+                return r;
+        if (strv_length(hosts) == 1)
+                return streq(args->verb->name, "display") && !args_has(args, "stdio")
+                               ? show_display(args, hosts[0], failure)
+                               : run_on(args, hosts[0], failure);
+        if (!args->verb->fleet)
+                return failure_usage(failure, args->verb->name,
+                                     "%s runs on one host at a time; list, devices and check answer for several",
+                                     args->verb->name);
+
+        return fleet_run(args, hosts, failure);
 }

@@ -7,22 +7,20 @@
 
 #define GAP 2
 
-int table_add_colored(Table *table, Color color, const char *text) {
+void table_add_colored(Table *table, Color color, const char *text) {
         Cell *cells = reallocarray(table->cells, table->n_cells + 1, sizeof *cells);
-        if (!cells)
-                return -ENOMEM;
-        table->cells = cells;
+        char *copy = cells ? strdup(str_empty(text) ? "-" : text) : NULL;
 
-        char *copy = strdup(str_empty(text) ? "-" : text);
-        if (!copy)
-                return -ENOMEM;
-
-        table->cells[table->n_cells++] = (Cell) { copy, color };
-        return 0;
+        if (cells)
+                table->cells = cells;
+        if (copy)
+                table->cells[table->n_cells++] = (Cell) { copy, color };
+        else
+                table->failed = true;
 }
 
-int table_add(Table *table, const char *text) {
-        return table_add_colored(table, COLOR_OFF, text);
+void table_add(Table *table, const char *text) {
+        table_add_colored(table, COLOR_OFF, text);
 }
 
 void table_done(Table *table) {
@@ -111,12 +109,17 @@ static void print_titles(const Table *table, FILE *stream, const int *widths) {
         fputc('\n', stream);
 }
 
-void table_print(const Table *table, FILE *stream) {
+int table_print(const Table *table, FILE *stream) {
         int widths[TABLE_COLUMNS_MAX];
+
+        if (table->failed)
+                return -ENOMEM;
 
         table_layout(table, terminal_columns(stream), widths);
         print_titles(table, stream, widths);
 
         for (size_t i = 0; i + table->n_columns <= table->n_cells; i += table->n_columns)
                 print_row(table, stream, table->cells + i, widths);
+
+        return 0;
 }

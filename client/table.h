@@ -28,17 +28,20 @@ typedef struct Table {
         size_t n_columns;
         Cell *cells; /* row after row */
         size_t n_cells;
+        bool failed; /* memory was short for a cell */
 } Table;
 
-/* Adds the next cell of the current row; text may be NULL (shown as "-"). 0 or -ENOMEM. */
-int table_add(Table *table, const char *text);
-int table_add_colored(Table *table, Color color, const char *text);
+/* Adds the next cell of the current row; text may be NULL (shown as "-"). Whether all could be added is
+ * what table_print() says. */
+void table_add(Table *table, const char *text);
+void table_add_colored(Table *table, Color color, const char *text);
 
 /* The widths that columns get: what their cells need, less what is taken to fit into `width`
  * columns (0: unlimited), from the last column that may shrink to the first. */
 void table_layout(const Table *table, int width, int *ret_widths);
 
-void table_print(const Table *table, FILE *stream);
+/* 0 or -ENOMEM. */
+int table_print(const Table *table, FILE *stream);
 void table_done(Table *table);
 
 #define _cleanup_table_ _cleanup_(table_done)

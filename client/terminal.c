@@ -43,24 +43,36 @@ const char *mark_text(Mark mark) {
         return terminal_utf8() ? unicode[mark] : ascii[mark];
 }
 
-void print_mark(FILE *stream, const char *status) {
-        static const struct {
-                const char *status;
-                Mark mark;
-                Color color;
-        } styles[] = {
+typedef struct Style {
+        const char *status;
+        Mark mark;
+        Color color;
+} Style;
+
+static const Style *style_of(const char *status) {
+        static const Style styles[] = {
                 { "ok", MARK_OK, COLOR_GREEN },
                 { "warn", MARK_WARN, COLOR_YELLOW },
                 { "fail", MARK_FAIL, COLOR_RED },
                 { "info", MARK_DOT, COLOR_DIM },
                 { NULL, MARK_UNKNOWN, COLOR_DIM },
         };
-        size_t i = 0;
+        const Style *style = styles;
 
-        while (styles[i].status && !streq_ptr(styles[i].status, status))
-                i++;
+        while (style->status && !streq_ptr(style->status, status))
+                style++;
 
-        fprintf(stream, "%s%s%s", color_of(stream, styles[i].color), mark_text(styles[i].mark),
+        return style;
+}
+
+Color status_color(const char *status) {
+        return style_of(status)->color;
+}
+
+void print_mark(FILE *stream, const char *status) {
+        const Style *style = style_of(status);
+
+        fprintf(stream, "%s%s%s", color_of(stream, style->color), mark_text(style->mark),
                 color_of(stream, COLOR_OFF));
 }
 

@@ -34,6 +34,7 @@ const char *mark_text(Mark mark);
 
 /* The sign and colour of a status: ok, warn, fail, info; anything else is unknown. */
 void print_mark(FILE *stream, const char *status);
+Color status_color(const char *status);
 
 /* "…" or "." */
 const char *ellipsis(void);

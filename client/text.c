@@ -10,32 +10,33 @@
 
 #define WORD_MAX 64
 
-/* Levenshtein's distance, one row of the matrix at a time. Longer words count as unlike. */
+/* Levenshtein's distance, in which two neighbours that changed places count once (optimal string alignment).
+ * Three rows of the matrix are kept. Longer words count as unlike. */
 unsigned text_distance(const char *a, const char *b) {
         size_t n = strlen(a), m = strlen(b);
-        unsigned row[WORD_MAX + 1];
+        unsigned rows[3][WORD_MAX + 1];
 
         if (n > WORD_MAX || m > WORD_MAX)
                 return WORD_MAX;
 
         for (size_t j = 0; j <= m; j++)
-                row[j] = (unsigned) j;
+                rows[0][j] = (unsigned) j;
 
         for (size_t i = 1; i <= n; i++) {
-                unsigned diagonal = row[0];
+                unsigned *row = rows[i % 3], *above = rows[(i + 2) % 3], *before = rows[(i + 1) % 3];
 
                 row[0] = (unsigned) i;
                 for (size_t j = 1; j <= m; j++) {
-                        unsigned above = row[j], replaced = diagonal + (a[i - 1] != b[j - 1]);
-
-                        unsigned shifted = MIN(above, row[j - 1]) + 1;
+                        unsigned replaced = above[j - 1] + (a[i - 1] != b[j - 1]);
+                        unsigned shifted = MIN(above[j], row[j - 1]) + 1;
 
                         row[j] = MIN(replaced, shifted);
-                        diagonal = above;
+                        if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                                row[j] = MIN(row[j], before[j - 2] + 1);
                 }
         }
 
-        return row[m];
+        return rows[n % 3][m];
 }
 
 void nearest_offer(Nearest *nearest, const char *candidate) {

@@ -2,7 +2,6 @@
 
 /* console: the terminal in raw mode and the guest's serial port, joined until Ctrl-]. */
 
-#include <fcntl.h>
 #include <signal.h>
 #include <termios.h>
 
@@ -101,29 +100,11 @@ static End run_console(int fd, Console *console) {
 /* The command */
 
 static int open_console(Client *c, const char *name, int *ret, Failure *failure) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
         _cleanup_free_ char *path = NULL;
-        int r, fd;
+        int r;
 
         r = client_find_vm(c, name, &path, failure);
-        if (r < 0)
-                return r;
-        r = client_message(c, path, VMKIT_VM, "OpenConsole", &m, failure);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_append(m, "a{sv}", 0);
-        if (r < 0)
-                return r;
-        r = client_change(c, m, &reply, failure);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_read(reply, "h", &fd);
-        if (r < 0)
-                return r;
-
-        /* The message keeps its own. */
-        *ret = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        return *ret < 0 ? -errno : 0;
+        return r < 0 ? r : client_descriptor(c, path, "OpenConsole", NULL, ret, failure);
 }
 
 static void say(Client *c, const char *before, const char *name, const char *after) {

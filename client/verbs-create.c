@@ -134,6 +134,18 @@ static int create(Client *c, Failure *failure) {
 
 /* --dry-run */
 
+/* The same with null where a string says nothing. */
+static json_object *without_empty(json_object *dictionary) {
+        json_object *d = json_object_new_object();
+
+        json_object_object_foreach(dictionary, key, value) {
+                (void) value;
+                json_copy(d, key, dictionary, key);
+        }
+
+        return d;
+}
+
 static json_object *plan_document(json_object *results) {
         static const char *const keys[] = { "code", "severity", "detail", "remedy" };
         json_object *d = json_object_new_object();
@@ -141,7 +153,7 @@ static json_object *plan_document(json_object *results) {
         json_object_object_add(d, "ready", json_object_get(json_at(results, 0)));
         json_object_object_add(d, "findings",
                                json_pick_fields(json_at(results, 1), keys, ELEMENTSOF(keys)));
-        json_object_object_add(d, "plan", json_object_get(json_at(results, 2)));
+        json_object_object_add(d, "plan", without_empty(json_at(results, 2)));
         return d;
 }
 
@@ -170,10 +182,17 @@ static void print_planned_device(json_object *device) {
         putchar('\n');
 }
 
+/* Lists are shown elsewhere; what was not asked for is not shown. */
+static bool says_something(json_object *value) {
+        if (json_object_is_type(value, json_type_string))
+                return !streq(json_object_get_string(value), "none");
+        return (json_object_is_type(value, json_type_boolean) || json_object_is_type(value, json_type_int)) &&
+               json_object_get_int64(value) != 0;
+}
+
 static void print_planned_options(json_object *plan) {
         json_object_object_foreach(plan, key, value) {
-                if (json_object_is_type(value, json_type_array) ||
-                    json_object_is_type(value, json_type_object))
+                if (!says_something(value))
                         continue;
 
                 bool bytes = streq(key, "memory") || streq(key, "disk-size");
@@ -227,5 +246,10 @@ static int dry_run(Client *c, Failure *failure) {
 }
 
 int verb_create(Client *c, Failure *failure) {
-        return args_has(c->args, "dry-run") ? dry_run(c, failure) : create(c, failure);
+        const char *image = args_operand(c->args, 1);
+        int r = args_has(c->args, "dry-run") ? dry_run(c, failure) : create(c, failure);
+
+        if (r < 0 && image && image[0] == '@')
+                client_suggest_image(c, image + 1, failure);
+        return r;
 }

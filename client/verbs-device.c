@@ -4,9 +4,8 @@
 
 #include "base/parse.h"
 #include "device.h"
-#include "dict.h"
 #include "job.h"
-#include "table.h"
+#include "listing.h"
 #include "verbs.h"
 
 #define KINDS "gpu|nvme|audio|usb|network|storage|bridge|other"
@@ -126,75 +125,74 @@ static int read_devices(Client *c, json_object **ret, Failure *failure) {
 
 /* The table */
 
-static int add_group(Table *table, json_object *d, json_object *above) {
+static bool same_host(json_object *a, json_object *b) {
+        return streq_ptr(json_string(a, "host"), json_string(b, "host"));
+}
+
+static void add_group(Table *table, json_object *d, json_object *above) {
         int64_t group = json_int(d, "iommu_group", -1);
         char text[24] = "-";
 
-        if (above && json_int(above, "iommu_group", -1) == group && group >= 0)
-                return table_add(table, " ");
-        if (group >= 0)
+        if (above && same_host(d, above) && json_int(above, "iommu_group", -1) == group && group >= 0)
+                text[0] = ' ';
+        else if (group >= 0)
                 snprintf(text, sizeof text, "%lld", (long long) group);
 
-        return table_add(table, text);
+        table_add(table, text);
 }
 
-/* Set off where it stands below its physical function. */
-static int add_address(Table *table, json_object *d, const char *physical) {
-        const char *address = json_string(d, "address"), *own = json_string(d, "physical_function");
+/* Whether the device stands below its physical function, with none but other virtual ones between. */
+static bool below_physical(json_object *devices, size_t i) {
+        const char *physical = json_string(json_at(devices, i), "physical_function");
+
+        while (physical && i-- > 0)
+                if (!json_has(json_at(devices, i), "physical_function"))
+                        return same_host(json_at(devices, i), json_at(devices, i + 1)) &&
+                               streq_ptr(json_string(json_at(devices, i), "address"), physical);
+
+        return false;
+}
+
+static void add_address(Table *table, json_object *devices, size_t i) {
+        const char *address = json_string(json_at(devices, i), "address");
         _cleanup_free_ char *text = NULL;
 
-        if (!address || !own || !streq_ptr(own, physical))
-                return table_add(table, address);
-        return asprintf(&text, "  %s", address) < 0 ? -ENOMEM : table_add(table, text);
+        if (address && below_physical(devices, i) && asprintf(&text, "  %s", address) < 0)
+                text = NULL;
+
+        table_add(table, text ?: address);
 }
 
-/* physical: the last one that was listed. */
-static int add_row(Table *table, json_object *d, json_object *above, const char *physical) {
+static void add_row(Table *table, json_object *devices, size_t i) {
+        json_object *d = json_at(devices, i);
         Color color;
         _cleanup_free_ char *status = device_status(d, &color), *product = device_product(d);
-        int r;
 
-        r = add_group(table, d, above);
-        if (r >= 0)
-                r = add_address(table, d, physical);
-        if (r >= 0)
-                r = table_add(table, json_string(d, "kind"));
-        if (r >= 0)
-                r = table_add(table, json_string(d, "driver"));
-        if (r >= 0)
-                r = table_add_colored(table, color, status);
-        if (r >= 0)
-                r = table_add(table, product);
-
-        return r;
+        add_group(table, d, i > 0 ? json_at(devices, i - 1) : NULL);
+        add_address(table, devices, i);
+        table_add(table, json_string(d, "kind"));
+        table_add(table, json_string(d, "driver"));
+        table_add_colored(table, color, status);
+        table_add(table, product);
 }
 
-static int print_devices(json_object *documents) {
-        static const Column columns[] = {
-                { .title = "GROUP", .right = true },
-                { .title = "ADDRESS" },
-                { .title = "KIND" },
-                { .title = "DRIVER" },
-                { .title = "STATUS", .min_width = 15 },
-                { .title = "PRODUCT", .min_width = 9 },
-        };
-        _cleanup_table_ Table table = { .columns = columns, .n_columns = ELEMENTSOF(columns) };
-        int r;
+static const Column device_columns[] = {
+        { .title = "GROUP", .right = true },
+        { .title = "ADDRESS" },
+        { .title = "KIND" },
+        { .title = "DRIVER" },
+        { .title = "STATUS", .min_width = 15 },
+        { .title = "PRODUCT", .min_width = 9 },
+};
 
-        const char *physical = NULL;
-        for (size_t i = 0; i < json_length(documents); i++) {
-                json_object *d = json_at(documents, i);
+static const Listing device_listing = {
+        .columns = device_columns,
+        .n_columns = ELEMENTSOF(device_columns),
+        .add_row = add_row,
+        .none = "No such devices.",
+};
 
-                r = add_row(&table, d, i > 0 ? json_at(documents, i - 1) : NULL, physical);
-                if (r < 0)
-                        return r;
-                if (!json_has(d, "physical_function"))
-                        physical = json_string(d, "address");
-        }
-
-        table_print(&table, stdout);
-        return 0;
-}
+const Fleet devices_fleet = { .listing = &device_listing };
 
 int verb_devices(Client *c, Failure *failure) {
         _cleanup_json_ json_object *documents = NULL;
@@ -204,14 +202,7 @@ int verb_devices(Client *c, Failure *failure) {
         if (r < 0)
                 return r;
 
-        if (c->json)
-                json_print(documents);
-        else if (json_length(documents) > 0)
-                return print_devices(documents);
-        else if (!c->quiet)
-                fputs("No such devices.\n", stderr);
-
-        return EXIT_DONE;
+        return listing_show(c->args, &device_listing, documents);
 }
 
 /* bind, release, reset, reserve, unreserve, vfs, clear-quarantine */
@@ -258,8 +249,6 @@ static int report_device(Client *c, const char *path, Failure *failure) {
 static int append_count(sd_bus_message *m, const char *operand, Failure *failure) {
         uint64_t count;
 
-        if (!operand)
-                return 0;
         if (parse_uint(operand, 10, UINT16_MAX, &count) < 0)
                 return failure_usage(failure, "vfs", "'%s' is not a number of virtual functions",
                                      operand);
@@ -268,23 +257,13 @@ static int append_count(sd_bus_message *m, const char *operand, Failure *failure
 }
 
 int verb_device_change(Client *c, Failure *failure) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         _cleanup_free_ char *path = NULL;
         int r;
 
         r = client_find_device(c, args_operand(c->args, 0), &path, failure);
         if (r < 0)
                 return r;
-        r = client_message(c, path, VMKIT_DEVICE, c->args->verb->member, &m, failure);
-        if (r < 0)
-                return r;
-        r = append_count(m, args_operand(c->args, 1), failure);
-        if (r < 0)
-                return r;
-        r = dict_append(m, c->args, failure);
-        if (r < 0)
-                return r;
-        r = job_run(c, m, failure);
+        r = job_run_method(c, path, VMKIT_DEVICE, c->args->verb->member, append_count, failure);
         if (r <= 0)
                 return r;
 

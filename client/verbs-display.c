@@ -2,7 +2,8 @@
 
 /* display: a viewer wants a socket to connect to, once per channel; the service hands out one
  * connected descriptor per call. So we listen on a private socket, start the viewer on it, and join
- * each connection of the viewer with a descriptor of its own. */
+ * each connection of the viewer with a descriptor of its own. For a VM of another host each of these
+ * is an ssh, at whose other end vmkitctl joins its standard streams with such a descriptor. */
 
 #include <fcntl.h>
 #include <limits.h>
@@ -16,6 +17,7 @@
 #include "client.h"
 #include "dbus/errors.h"
 #include "relay.h"
+#include "remote.h"
 #include "verbs.h"
 
 #define CONNECTIONS_MAX 32
@@ -40,9 +42,16 @@ typedef struct Connection {
         Channel to_viewer;
 } Connection;
 
+const OptionSpec display_options[] = {
+        { .name = "stdio", .kind = OPTION_FLAG,
+          .help = "no viewer: say which kind it is, and join it with standard input and output" },
+        { 0 },
+};
+
 typedef struct Display {
-        Client *c;
+        Client *c; /* NULL: the VM is on another host */
         const char *vm_path;
+        const char *host, *line;
         char directory[PATH_MAX];
         struct sockaddr_un address;
         int first; /* the descriptor that the first call brought */
@@ -54,36 +63,63 @@ typedef struct Display {
         size_t n_connections;
 } Display;
 
-/* The service's side */
+/* The guest's side */
 
-static int open_display(Client *c, const char *path, char **ret_type, int *ret, Failure *failure) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
-        const char *type;
-        int r, fd;
+/* The first line says which kind of display it is; what follows is the display's own. */
+static int read_type(int fd, char **ret_type) {
+        char type[16] = "";
 
-        r = client_message(c, path, VMKIT_VM, "OpenDisplay", &m, failure);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_append(m, "a{sv}", 0);
-        if (r < 0)
-                return r;
-        r = client_change(c, m, &reply, failure);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_read(reply, "sh", &type, &fd);
-        if (r < 0)
-                return r;
-
-        fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        if (fd < 0)
-                return -errno;
-        if (ret_type && !(*ret_type = strdup(type))) {
-                close_fd(fd);
-                return -ENOMEM;
+        for (size_t n = 0; n < sizeof type - 1; n++) {
+                if (read(fd, type + n, 1) != 1)
+                        return -ECONNRESET;
+                if (type[n] == '\n') {
+                        type[n] = '\0';
+                        *ret_type = strdup(type);
+                        return *ret_type ? 0 : -ENOMEM;
+                }
         }
 
-        *ret = fd;
+        return -EBADMSG;
+}
+
+static int open_remote(const Display *d, char **ret_type, int *ret, Failure *failure) {
+        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
+        _cleanup_free_ char *type = NULL;
+        int ends[2], status;
+        pid_t ssh;
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+                return failure_errno(failure, -errno, "Cannot make a socket for ssh");
+        ours = ends[0];
+        theirs = ends[1];
+
+        ssh = fork();
+        if (ssh < 0)
+                return failure_errno(failure, -errno, "Cannot start ssh");
+        if (ssh == 0) {
+                if (dup2(theirs, STDIN_FILENO) >= 0 && dup2(theirs, STDOUT_FILENO) >= 0)
+                        execlp("ssh", "ssh", "-T", "--", d->host, d->line, NULL);
+                _exit(SSH_FAILED);
+        }
+
+        close_fd(TAKE_FD(theirs));
+        if (read_type(ours, &type) < 0) {
+                close_fd(TAKE_FD(ours));
+                (void) waitpid(ssh, &status, 0);
+                return remote_failed(failure, d->host, WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED);
+        }
+
+        if (ret_type)
+                *ret_type = TAKE_PTR(type);
+        *ret = TAKE_FD(ours);
         return 0;
+}
+
+static int open_guest(const Display *d, char **ret_type, int *ret, Failure *failure) {
+        if (d->host)
+                return open_remote(d, ret_type, ret, failure);
+
+        return client_descriptor(d->c, d->vm_path, "OpenDisplay", ret_type, ret, failure);
 }
 
 /* The viewer's side */
@@ -185,7 +221,7 @@ static int take_guest_end(Display *d, int *ret, Failure *failure) {
                 return 0;
         }
 
-        return open_display(d->c, d->vm_path, NULL, ret, failure);
+        return open_guest(d, NULL, ret, failure);
 }
 
 static int connect_viewer(Display *d, Failure *failure) {
@@ -302,24 +338,59 @@ static int run_display(Display *d, const Viewer *viewer, Failure *failure) {
         return serve(d, failure);
 }
 
-int verb_display(Client *c, Failure *failure) {
-        _cleanup_free_ char *path = NULL, *type = NULL;
-        _cleanup_(display_done) Display d = {
-                .c = c, .first = -EBADF, .listener = -EBADF, .signals = -EBADF, .viewer_fd = -EBADF,
-        };
+/* Opens the display and shows it. */
+static int show(Display *d, Failure *failure) {
+        _cleanup_free_ char *type = NULL;
         const Viewer *viewer;
         int r;
 
-        r = client_find_vm(c, args_operand(c->args, 0), &path, failure);
-        if (r < 0)
-                return r;
-        r = open_display(c, path, &type, &d.first, failure);
+        r = open_guest(d, &type, &d->first, failure);
         if (r < 0)
                 return r;
         r = find_viewer(type, &viewer, failure);
         if (r < 0)
                 return r;
 
+        return run_display(d, viewer, failure);
+}
+
+#define DISPLAY_INIT { .first = -EBADF, .listener = -EBADF, .signals = -EBADF, .viewer_fd = -EBADF }
+
+int display_from(const char *host, const char *line, Failure *failure) {
+        _cleanup_(display_done) Display d = DISPLAY_INIT;
+
+        d.host = host;
+        d.line = line;
+        return show(&d, failure);
+}
+
+static int join_standard_streams(Client *c, const char *path, Failure *failure) {
+        _cleanup_close_ int fd = -EBADF;
+        _cleanup_free_ char *type = NULL;
+        int r;
+
+        r = client_descriptor(c, path, "OpenDisplay", &type, &fd, failure);
+        if (r < 0)
+                return r;
+
+        puts(type);
+        fflush(stdout);
+        r = relay_join(STDIN_FILENO, STDOUT_FILENO, fd);
+        return r < 0 ? failure_errno(failure, r, "The display cannot be joined") : EXIT_DONE;
+}
+
+int verb_display(Client *c, Failure *failure) {
+        _cleanup_free_ char *path = NULL;
+        _cleanup_(display_done) Display d = DISPLAY_INIT;
+        int r;
+
+        r = client_find_vm(c, args_operand(c->args, 0), &path, failure);
+        if (r < 0)
+                return r;
+        if (args_has(c->args, "stdio"))
+                return join_standard_streams(c, path, failure);
+
+        d.c = c;
         d.vm_path = path;
-        return run_display(&d, viewer, failure);
+        return show(&d, failure);
 }

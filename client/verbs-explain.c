@@ -3,7 +3,9 @@
 /* explain: the service's own choice for `auto` with all its candidates, or what stands for and
  * against one device. */
 
+#include "base/pci-address.h"
 #include "device.h"
+#include "text.h"
 #include "verbs.h"
 
 static const char *const reason_keys[] = { "code", "detail" };
@@ -81,6 +83,22 @@ static int explain_device(Client *c, const char *address, json_object **ret, Fai
         return 0;
 }
 
+static bool is_address(const char *what) {
+        PciAddress address;
+        return pci_address_parse_short(what, &address) >= 0;
+}
+
+static int neither(const char *what, Failure *failure) {
+        Nearest nearest = { .word = what };
+
+        (void) failure_usage(failure, "explain", "'%s' is neither gpu, nvme nor a PCI address such as 01:00.0", what);
+        nearest_offer(&nearest, "gpu");
+        nearest_offer(&nearest, "nvme");
+        if (nearest.best)
+                failure_suggest(failure, nearest.best);
+        return -EINVAL;
+}
+
 /* Text */
 
 static bool is_kind(const char *what) {
@@ -139,6 +157,8 @@ int verb_explain(Client *c, Failure *failure) {
 
         if (is_kind(what))
                 r = explain_kind(c, what, &document, failure);
+        else if (!is_address(what))
+                r = neither(what, failure);
         else
                 r = explain_device(c, what, &document, failure);
         if (r < 0)

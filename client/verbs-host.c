@@ -6,6 +6,23 @@
 #include "terminal.h"
 #include "verbs.h"
 
+/* A line that begins with a space is a command: it stands alone and unbroken, so that it can be copied. */
+static void print_remedy(const char *remedy, int indent) {
+        for (const char *line = remedy, *end; *line; line = *end ? end + 1 : end) {
+                end = strchrnul(line, '\n');
+
+                _cleanup_free_ char *text = strndup(line, (size_t) (end - line));
+                if (!text)
+                        return;
+                if (text[0] == ' ')
+                        printf("    %s\n", text + strspn(text, " "));
+                else {
+                        printf("%*s", indent, "");
+                        print_wrapped(stdout, indent, text);
+                }
+        }
+}
+
 static void print_check(json_object *check, int id_width) {
         const char *status = json_string(check, "status"), *remedy = json_string(check, "remedy");
         int indent = id_width + 4;
@@ -14,10 +31,8 @@ static void print_check(json_object *check, int id_width) {
         printf(" %-*s  ", id_width, json_string(check, "id") ?: "-");
         print_wrapped(stdout, indent, json_string(check, "summary") ?: "");
 
-        if (remedy && !streq_ptr(status, "ok")) {
-                printf("%*s", indent, "");
-                print_wrapped(stdout, indent, remedy);
-        }
+        if (remedy && !streq_ptr(status, "ok"))
+                print_remedy(remedy, indent);
 }
 
 static size_t count_status(json_object *checks, const char *status) {
@@ -52,6 +67,55 @@ static void print_checks(json_object *checks, bool ready) {
 
         print_verdict(checks, ready);
 }
+
+/* Several hosts: what is not well on each, and a row for one where all is. */
+
+static json_object *findings_of(json_object *document) {
+        json_object *checks = json_get(document, "checks"), *findings = json_object_new_array();
+
+        for (size_t i = 0; i < json_length(checks); i++)
+                if (!streq_ptr(json_string(json_at(checks, i), "status"), "ok"))
+                        json_object_array_add(findings, json_object_get(json_at(checks, i)));
+
+        if (checks && json_length(findings) == 0) {
+                json_object *well = json_object_new_object();
+
+                json_set_string(well, "status", "ok");
+                json_set_string(well, "summary", "This host is ready.");
+                json_object_array_add(findings, well);
+        }
+
+        return findings;
+}
+
+static void add_finding(Table *table, json_object *findings, size_t i) {
+        json_object *finding = json_at(findings, i);
+        const char *status = json_string(finding, "status");
+
+        table_add_colored(table, status_color(status), status);
+        table_add(table, json_string(finding, "id"));
+        table_add(table, json_string(finding, "summary"));
+}
+
+static const Column finding_columns[] = {
+        { .title = "STATUS" },
+        { .title = "CHECK" },
+        { .title = "FINDING", .min_width = 20 },
+};
+
+static const Listing finding_listing = {
+        .columns = finding_columns,
+        .n_columns = ELEMENTSOF(finding_columns),
+        .add_row = add_finding,
+        .none = "No host has answered.",
+};
+
+const Fleet check_fleet = {
+        .listing = &finding_listing,
+        .rows = findings_of,
+        .hint = "'vmkitctl -H HOST check' says what to do about it.",
+        .exit_tells = true,
+};
 
 int verb_check(Client *c, Failure *failure) {
         static const char *const keys[] = { "id", "status", "summary", "remedy" };

@@ -3,11 +3,9 @@
 /* image import, list and remove: the service's store of disk images. */
 
 #include "base/parse.h"
-#include "dbus/errors.h"
 #include "files.h"
 #include "job.h"
-#include "table.h"
-#include "text.h"
+#include "listing.h"
 #include "verbs.h"
 #include "vm.h"
 
@@ -27,47 +25,35 @@ static int read_images(Client *c, json_object **ret, Failure *failure) {
 
 /* list */
 
-static int add_row(Table *table, json_object *image) {
+static void add_row(Table *table, json_object *images, size_t i) {
+        json_object *image = json_at(images, i);
         _cleanup_free_ char *owner = user_text(json_int(image, "owner", -1));
         char virtual_size[SIZE_TEXT_MAX], used[SIZE_TEXT_MAX];
-        int r;
 
         format_size((uint64_t) json_int(image, "virtual_bytes", 0), virtual_size);
         format_size((uint64_t) json_int(image, "used_bytes", 0), used);
 
-        r = table_add_colored(table, COLOR_BOLD, json_string(image, "name"));
-        if (r >= 0)
-                r = table_add(table, json_string(image, "format"));
-        if (r >= 0)
-                r = table_add(table, virtual_size);
-        if (r >= 0)
-                r = table_add(table, used);
-        if (r >= 0)
-                r = table_add(table, owner);
-
-        return r;
+        table_add_colored(table, COLOR_BOLD, json_string(image, "name"));
+        table_add(table, json_string(image, "format"));
+        table_add(table, virtual_size);
+        table_add(table, used);
+        table_add(table, owner);
 }
 
-static int print_images(json_object *images) {
-        static const Column columns[] = {
-                { .title = "NAME", .min_width = 20 },
-                { .title = "FORMAT" },
-                { .title = "SIZE", .right = true },
-                { .title = "USED", .right = true },
-                { .title = "OWNER" },
-        };
-        _cleanup_table_ Table table = { .columns = columns, .n_columns = ELEMENTSOF(columns) };
-        int r;
+static const Column image_columns[] = {
+        { .title = "NAME", .min_width = 20 },
+        { .title = "FORMAT" },
+        { .title = "SIZE", .right = true },
+        { .title = "USED", .right = true },
+        { .title = "OWNER" },
+};
 
-        for (size_t i = 0; i < json_length(images); i++) {
-                r = add_row(&table, json_at(images, i));
-                if (r < 0)
-                        return r;
-        }
-
-        table_print(&table, stdout);
-        return 0;
-}
+static const Listing image_listing = {
+        .columns = image_columns,
+        .n_columns = ELEMENTSOF(image_columns),
+        .add_row = add_row,
+        .none = "There are no images.",
+};
 
 int verb_image_list(Client *c, Failure *failure) {
         _cleanup_json_ json_object *images = NULL;
@@ -77,14 +63,7 @@ int verb_image_list(Client *c, Failure *failure) {
         if (r < 0)
                 return r;
 
-        if (c->json)
-                json_print(images);
-        else if (json_length(images) > 0)
-                return print_images(images);
-        else if (!c->quiet)
-                fputs("There are no images.\n", stderr);
-
-        return EXIT_DONE;
+        return listing_show(c->args, &image_listing, images);
 }
 
 /* import */
@@ -152,20 +131,6 @@ static void report_removal(Client *c, const char *name) {
                 printf("%s is removed\n", name);
 }
 
-static void suggest_image(Client *c, const char *name, Failure *failure) {
-        _cleanup_json_ json_object *images = NULL;
-        _cleanup_failure_ Failure ignored = { 0 };
-        Nearest nearest = { .word = name };
-
-        if (read_images(c, &images, &ignored) < 0)
-                return;
-
-        for (size_t i = 0; i < json_length(images); i++)
-                nearest_offer(&nearest, json_string(json_at(images, i), "name") ?: "");
-        if (nearest.best)
-                failure_suggest(failure, nearest.best);
-}
-
 int verb_image_remove(Client *c, Failure *failure) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         const char *name = args_operand(c->args, 0);
@@ -180,8 +145,7 @@ int verb_image_remove(Client *c, Failure *failure) {
                 return r;
         r = client_change(c, m, NULL, failure);
         if (r < 0) {
-                if (failure_is(failure, VMKIT_ERROR_PREFIX "NoSuchImage"))
-                        suggest_image(c, name, failure);
+                client_suggest_image(c, name, failure);
                 return r;
         }
 

@@ -1,31 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* jobs, cancel and monitor. */
+/* jobs and cancel. */
 
 #include "base/parse.h"
 #include "dbus/errors.h"
 #include "device.h"
 #include "job.h"
-#include "table.h"
+#include "listing.h"
+#include "object.h"
 #include "text.h"
 #include "verbs.h"
 #include "vm.h"
-
-#define JOB_PREFIX VMKIT_ROOT "/job/"
-
-/* What an object is called: a VM's name, a device's address, "job N"; its path when that is not
- * known. */
-static char *object_name(json_object *vm_names, const char *path) {
-        const char *vm = json_string(vm_names, path), *job = str_after(path, JOB_PREFIX);
-        char *text = NULL;
-
-        if (vm)
-                return strdup(vm);
-        if (job)
-                return asprintf(&text, "job %s", job) < 0 ? NULL : text;
-
-        return device_address(path) ?: strdup(path);
-}
 
 /* jobs */
 
@@ -96,54 +81,40 @@ static int read_jobs(Client *c, json_object **ret, Failure *failure) {
         return 0;
 }
 
-static int add_row(Table *table, json_object *job) {
+static void add_row(Table *table, json_object *jobs, size_t i) {
+        json_object *job = json_at(jobs, i);
         _cleanup_free_ char *user = user_text(json_int(job, "started_by", -1));
         char percent[16] = "-";
-        int r;
 
         if (json_has(job, "progress"))
                 snprintf(percent, sizeof percent, "%.0f%%",
                          100 * json_object_get_double(json_get(job, "progress")));
 
-        r = table_add(table, json_object_get_string(json_get(job, "id")));
-        if (r >= 0)
-                r = table_add(table, json_string(job, "operation"));
-        if (r >= 0)
-                r = table_add(table, json_string(job, "target"));
-        if (r >= 0)
-                r = table_add(table, json_string(job, "state"));
-        if (r >= 0)
-                r = table_add(table, percent);
-        if (r >= 0)
-                r = table_add(table, user);
-        if (r >= 0)
-                r = table_add(table, json_string(job, "phase"));
-
-        return r;
+        table_add(table, json_object_get_string(json_get(job, "id")));
+        table_add(table, json_string(job, "operation"));
+        table_add(table, json_string(job, "target"));
+        table_add(table, json_string(job, "state"));
+        table_add(table, percent);
+        table_add(table, user);
+        table_add(table, streq_ptr(json_string(job, "state"), "running") ? json_string(job, "phase") : NULL);
 }
 
-static int print_jobs(json_object *jobs) {
-        static const Column columns[] = {
-                { .title = "JOB", .right = true },
-                { .title = "OPERATION" },
-                { .title = "TARGET", .min_width = 13 },
-                { .title = "STATE" },
-                { .title = "DONE", .right = true },
-                { .title = "USER" },
-                { .title = "PHASE", .min_width = 8 },
-        };
-        _cleanup_table_ Table table = { .columns = columns, .n_columns = ELEMENTSOF(columns) };
-        int r;
+static const Column job_columns[] = {
+        { .title = "JOB", .right = true },
+        { .title = "OPERATION" },
+        { .title = "TARGET", .min_width = 13 },
+        { .title = "STATE" },
+        { .title = "DONE", .right = true },
+        { .title = "USER" },
+        { .title = "PHASE", .min_width = 8 },
+};
 
-        for (size_t i = 0; i < json_length(jobs); i++) {
-                r = add_row(&table, json_at(jobs, i));
-                if (r < 0)
-                        return r;
-        }
-
-        table_print(&table, stdout);
-        return 0;
-}
+static const Listing job_listing = {
+        .columns = job_columns,
+        .n_columns = ELEMENTSOF(job_columns),
+        .add_row = add_row,
+        .none = "There are no jobs.",
+};
 
 int verb_jobs(Client *c, Failure *failure) {
         _cleanup_json_ json_object *jobs = NULL;
@@ -153,14 +124,7 @@ int verb_jobs(Client *c, Failure *failure) {
         if (r < 0)
                 return r;
 
-        if (c->json)
-                json_print(jobs);
-        else if (json_length(jobs) > 0)
-                return print_jobs(jobs);
-        else if (!c->quiet)
-                fputs("There are no jobs.\n", stderr);
-
-        return EXIT_DONE;
+        return listing_show(c->args, &job_listing, jobs);
 }
 
 /* cancel */
@@ -219,132 +183,4 @@ int verb_cancel(Client *c, Failure *failure) {
                        json_string(document, "state") ?: "unknown");
 
         return EXIT_DONE;
-}
-
-/* monitor */
-
-typedef struct Monitor {
-        Client *c;
-        json_object *vm_names;
-} Monitor;
-
-#define MATCH_ALL "type='signal',sender='" VMKIT_SERVICE "',path_namespace='" VMKIT_ROOT "'"
-
-static void print_changes(json_object *changes) {
-        if (!changes)
-                return;
-
-        json_object_object_foreach(changes, key, value)
-                printf("  %s=%s", key, value ? json_object_get_string(value) : "?");
-}
-
-/* The time of day without its date is enough for somebody who watches. */
-static void print_event_text(json_object *event) {
-        printf("%.8s  %-9s  %-16s", strchr(json_string(event, "time"), 'T') + 1,
-               json_string(event, "event"), json_string(event, "name"));
-        print_changes(json_get(event, "changes"));
-        putchar('\n');
-        fflush(stdout);
-}
-
-static void emit(Monitor *monitor, const char *event, const char *path, json_object *changes) {
-        _cleanup_free_ char *name = object_name(monitor->vm_names, path);
-        _cleanup_json_ json_object *line = json_object_new_object();
-
-        json_set_string(line, "time", time_format_exact(time_now(), (char[TIME_TEXT_MAX]) { 0 }));
-        json_set_string(line, "event", event);
-        json_set_string(line, "object", path);
-        json_set_string(line, "name", name);
-        json_object_object_add(line, "changes", json_object_get(changes));
-
-        if (monitor->c->json)
-                json_print_line(line);
-        else
-                print_event_text(line);
-}
-
-/* The interfaces of sd-bus itself say nothing. */
-static json_object *own_interface(json_object *interfaces) {
-        json_object_object_foreach(interfaces, name, properties)
-                if (str_after(name, "org.vmkit."))
-                        return properties;
-
-        return NULL;
-}
-
-static void on_added(Monitor *monitor, json_object *body) {
-        const char *path = json_string_at(body, 0);
-        json_object *properties = own_interface(json_at(body, 1));
-        json_object *name = json_get(json_get(json_at(body, 1), VMKIT_VM), "Name");
-
-        if (name)
-                json_object_object_add(monitor->vm_names, path, json_object_get(name));
-        emit(monitor, "added", path, properties);
-}
-
-static void on_removed(Monitor *monitor, json_object *body) {
-        const char *path = json_string_at(body, 0);
-
-        emit(monitor, "removed", path, NULL);
-        json_object_object_del(monitor->vm_names, path);
-}
-
-/* What changed without its value being sent is null. */
-static json_object *changes_of(json_object *body) {
-        json_object *changes = json_object_get(json_at(body, 1)), *invalidated = json_at(body, 2);
-
-        for (size_t i = 0; i < json_length(invalidated); i++)
-                json_object_object_add(changes, json_string_at(invalidated, i), NULL);
-
-        return changes;
-}
-
-static json_object *completion_of(json_object *body) {
-        json_object *changes = json_object_new_object();
-
-        json_object_object_add(changes, "success", json_object_get(json_at(body, 0)));
-        json_set_string(changes, "error", json_string_at(body, 1));
-        json_set_string(changes, "message", json_string_at(body, 2));
-        return changes;
-}
-
-static void dispatch(Monitor *monitor, const char *member, const char *path, json_object *body) {
-        _cleanup_json_ json_object *changes = NULL;
-
-        if (streq_ptr(member, "InterfacesAdded"))
-                on_added(monitor, body);
-        else if (streq_ptr(member, "InterfacesRemoved"))
-                on_removed(monitor, body);
-        else if (streq_ptr(member, "PropertiesChanged"))
-                emit(monitor, "changed", path, changes = changes_of(body));
-        else if (streq_ptr(member, "Completed"))
-                emit(monitor, "completed", path, changes = completion_of(body));
-}
-
-static int on_signal(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *error) {
-        _cleanup_json_ json_object *body = NULL;
-
-        if (json_from_body(m, &body) >= 0)
-                dispatch(userdata, sd_bus_message_get_member(m), sd_bus_message_get_path(m), body);
-
-        return 0;
-}
-
-int verb_monitor(Client *c, Failure *failure) {
-        _cleanup_hold_ _unused_ InterruptHold hold = interrupt_hold();
-        _cleanup_(sd_bus_slot_unrefp) sd_bus_slot *slot = NULL;
-        _cleanup_json_ json_object *names = NULL;
-        Monitor monitor = { .c = c };
-        int r;
-
-        r = device_vm_names(c, &names, failure);
-        if (r < 0)
-                return r;
-        monitor.vm_names = names;
-
-        r = sd_bus_add_match(c->bus, &slot, MATCH_ALL, on_signal, &monitor);
-        while (r >= 0 && c->interrupts == 0)
-                r = sd_event_run(c->event, UINT64_MAX);
-
-        return r < 0 ? r : EXIT_INTERRUPTED;
 }

@@ -5,10 +5,9 @@
 #include "base/parse.h"
 #include "base/pci-address.h"
 #include "device.h"
-#include "dict.h"
 #include "dbus/errors.h"
 #include "job.h"
-#include "table.h"
+#include "listing.h"
 #include "text.h"
 #include "verbs.h"
 #include "vm.h"
@@ -73,52 +72,41 @@ static int read_vms(Client *c, json_object **ret, Failure *failure) {
         return 0;
 }
 
-static int add_row(Table *table, json_object *vm) {
-        _cleanup_free_ char *owner = user_text(json_int(vm, "owner", -1));
+static void add_row(Table *table, json_object *vms, size_t i) {
+        json_object *vm = json_at(vms, i);
+        _cleanup_free_ char *owner = user_of(vm);
         _cleanup_free_ char *devices = join_strings(json_get(vm, "devices"), " ");
         const char *state = json_string(vm, "state"),
                    *cpus = json_object_get_string(json_get(vm, "cpus"));
         char memory[SIZE_TEXT_MAX];
-        int r;
 
         format_size((uint64_t) json_int(vm, "memory_bytes", 0), memory);
 
-        r = table_add_colored(table, COLOR_BOLD, json_string(vm, "name"));
-        if (r >= 0)
-                r = table_add_colored(table, state_color(state), state);
-        if (r >= 0)
-                r = table_add(table, owner);
-        if (r >= 0)
-                r = table_add(table, memory);
-        if (r >= 0)
-                r = table_add(table, cpus);
-        if (r >= 0)
-                r = table_add(table, devices);
-
-        return r;
+        table_add_colored(table, COLOR_BOLD, json_string(vm, "name"));
+        table_add_colored(table, state_color(state), state);
+        table_add(table, owner);
+        table_add(table, memory);
+        table_add(table, cpus);
+        table_add(table, devices);
 }
 
-static int print_vms(json_object *vms) {
-        static const Column columns[] = {
-                { .title = "NAME", .min_width = 20 },
-                { .title = "STATE" },
-                { .title = "OWNER" },
-                { .title = "MEMORY", .right = true },
-                { .title = "CPUS", .right = true },
-                { .title = "DEVICES", .min_width = 13 },
-        };
-        _cleanup_table_ Table table = { .columns = columns, .n_columns = ELEMENTSOF(columns) };
-        int r;
+static const Column vm_columns[] = {
+        { .title = "NAME", .min_width = 20 },
+        { .title = "STATE" },
+        { .title = "OWNER" },
+        { .title = "MEMORY", .right = true },
+        { .title = "CPUS", .right = true },
+        { .title = "DEVICES", .min_width = 13 },
+};
 
-        for (size_t i = 0; i < json_length(vms); i++) {
-                r = add_row(&table, json_at(vms, i));
-                if (r < 0)
-                        return r;
-        }
+static const Listing vm_listing = {
+        .columns = vm_columns,
+        .n_columns = ELEMENTSOF(vm_columns),
+        .add_row = add_row,
+        .none = "There are no VMs.",
+};
 
-        table_print(&table, stdout);
-        return 0;
-}
+const Fleet list_fleet = { .listing = &vm_listing };
 
 int verb_list(Client *c, Failure *failure) {
         _cleanup_json_ json_object *vms = NULL;
@@ -128,14 +116,7 @@ int verb_list(Client *c, Failure *failure) {
         if (r < 0)
                 return r;
 
-        if (c->json)
-                json_print(vms);
-        else if (json_length(vms) > 0)
-                return print_vms(vms);
-        else if (!c->quiet)
-                fputs("There are no VMs.\n", stderr);
-
-        return EXIT_DONE;
+        return listing_show(c->args, &vm_listing, vms);
 }
 
 /* info: the document */
@@ -187,6 +168,8 @@ static json_object *info_document(json_object *properties, json_object *addresse
         for (size_t i = 0; i < ELEMENTSOF(info_copies); i++)
                 json_copy(d, info_copies[i][0], properties, info_copies[i][1]);
 
+        if (json_int(d, "ssh_port", 0) == 0)
+                json_object_object_add(d, "ssh_port", NULL);
         json_object_object_add(d, "addresses", addresses);
         json_set_string(d, "created_at",
                         created > 0 ? time_format(created, (char[TIME_TEXT_MAX]){ 0 }) : NULL);
@@ -196,9 +179,13 @@ static json_object *info_document(json_object *properties, json_object *addresse
 
 /* info: the text */
 
+/* What a VM does not have is not shown. */
 static void print_field(const char *label, const char *value) {
+        if (!value || streq(value, "none"))
+                return;
+
         printf("%12s: ", label);
-        print_wrapped(stdout, 14, value ?: "-");
+        print_wrapped(stdout, 14, value);
 }
 
 static void print_size(const char *label, json_object *d, const char *key) {
@@ -206,10 +193,6 @@ static void print_size(const char *label, json_object *d, const char *key) {
         char text[SIZE_TEXT_MAX];
 
         print_field(label, bytes > 0 ? format_size(bytes, text) : NULL);
-}
-
-static void print_bool(const char *label, json_object *d, const char *key) {
-        print_field(label, !json_has(d, key) ? NULL : json_flag(d, key) ? "yes" : "no");
 }
 
 static char *device_line(Client *c, const char *path) {
@@ -234,9 +217,6 @@ static char *device_line(Client *c, const char *path) {
 }
 
 static void print_devices(Client *c, json_object *paths) {
-        if (json_length(paths) == 0)
-                print_field("Devices", "none");
-
         for (size_t i = 0; i < json_length(paths); i++) {
                 _cleanup_free_ char *line = device_line(c, json_string_at(paths, i));
 
@@ -261,31 +241,49 @@ static char *login_line(json_object *d) {
 }
 
 static void print_heading(json_object *d) {
-        const char *state = json_string(d, "state"), *color = color_of(stdout, state_color(state));
+        printf("%s%s%s %s%s%s\n", color_of(stdout, state_color(json_string(d, "state"))), mark_text(MARK_DOT),
+               color_of(stdout, COLOR_OFF), color_of(stdout, COLOR_BOLD), json_string(d, "name") ?: "?",
+               color_of(stdout, COLOR_OFF));
+}
 
-        printf("%s%s%s %s%s%s - %s%s%s\n", color, mark_text(MARK_DOT), color_of(stdout, COLOR_OFF),
-               color_of(stdout, COLOR_BOLD), json_string(d, "name") ?: "?",
-               color_of(stdout, COLOR_OFF), color, state ?: "unknown", color_of(stdout, COLOR_OFF));
+static void print_state(json_object *d) {
+        const char *state = json_string(d, "state");
+
+        printf("%12s: %s%s%s%s\n", "State", color_of(stdout, state_color(state)), state ?: "unknown",
+               color_of(stdout, COLOR_OFF), json_flag(d, "autostart") ? "; starts with the host" : "");
+}
+
+static void print_firmware(json_object *d) {
+        char text[64];
+
+        snprintf(text, sizeof text, "%s%s%s", json_string(d, "firmware") ?: "?",
+                 json_flag(d, "secure_boot") ? ", Secure Boot" : "", json_flag(d, "tpm") ? ", TPM 2.0" : "");
+        print_field("Firmware", text);
+}
+
+static const char *on_stop_text(const char *word) {
+        if (!word)
+                return "storage stays on vfio-pci, the rest goes back to the host";
+        return streq(word, "hold") ? "all of them stay on vfio-pci" : "all of them go back to the host";
 }
 
 static void print_info(Client *c, json_object *d, json_object *device_paths) {
-        _cleanup_free_ char *owner = user_text(json_int(d, "owner", -1));
+        _cleanup_free_ char *owner = user_of(d);
         _cleanup_free_ char *addresses = join_strings(json_get(d, "addresses"), " ");
         _cleanup_free_ char *login = login_line(d);
 
         print_heading(d);
+        print_state(d);
         print_field("UUID", json_string(d, "uuid"));
         print_field("Owner", owner);
         print_size("Memory", d, "memory_bytes");
         print_field("CPUs", json_object_get_string(json_get(d, "cpus")));
         print_devices(c, device_paths);
-        print_field("On stop",
-                    json_string(d, "on_stop") ?: "storage held, the rest back to the host");
-        print_field("Image", json_string(d, "image"));
+        if (json_length(device_paths) > 0)
+                print_field("On stop", on_stop_text(json_string(d, "on_stop")));
         print_size("Disk", d, "disk_bytes");
-        print_field("Firmware", json_string(d, "firmware"));
-        print_bool("Secure Boot", d, "secure_boot");
-        print_bool("TPM", d, "tpm");
+        print_field("Image", json_string(d, "image"));
+        print_firmware(d);
         print_field("Graphics", json_string(d, "graphics"));
         print_field("Network", json_string(d, "network"));
         print_field("Addresses", str_empty(addresses) ? NULL : addresses);
@@ -293,8 +291,8 @@ static void print_info(Client *c, json_object *d, json_object *device_paths) {
         print_field("CPU pinning", json_string(d, "pin"));
         print_field("Huge pages", json_string(d, "hugepages"));
         print_field("NUMA", json_string(d, "numa"));
-        print_field("I/O threads", json_object_get_string(json_get(d, "io_threads")));
-        print_bool("Autostart", d, "autostart");
+        if (json_int(d, "io_threads", 0) > 0)
+                print_field("I/O threads", json_object_get_string(json_get(d, "io_threads")));
         print_field("Created", json_string(d, "created_at"));
 }
 
@@ -324,8 +322,6 @@ int verb_info(Client *c, Failure *failure) {
 static int append_address(sd_bus_message *m, const char *operand, Failure *failure) {
         PciAddress address;
 
-        if (!operand)
-                return 0;
         if (pci_address_parse_short(operand, &address) < 0)
                 return failure_set(failure, VMKIT_ERROR_PREFIX "InvalidAddress",
                                    "'%s' is not a PCI address", operand);
@@ -335,20 +331,7 @@ static int append_address(sd_bus_message *m, const char *operand, Failure *failu
 
 /* Returns as job_run() does. */
 static int change_vm(Client *c, const char *path, Failure *failure) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        int r;
-
-        r = client_message(c, path, VMKIT_VM, c->args->verb->member, &m, failure);
-        if (r < 0)
-                return r;
-        r = append_address(m, args_operand(c->args, 1), failure);
-        if (r < 0)
-                return r;
-        r = dict_append(m, c->args, failure);
-        if (r < 0)
-                return r;
-
-        return job_run(c, m, failure);
+        return job_run_method(c, path, VMKIT_VM, c->args->verb->member, append_address, failure);
 }
 
 int verb_vm_change(Client *c, Failure *failure) {
@@ -368,16 +351,8 @@ int verb_vm_change(Client *c, Failure *failure) {
 /* stop */
 
 static int stop_all(Client *c, Failure *failure) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        int r;
+        int r = job_run_method(c, VMKIT_MANAGER_PATH, VMKIT_MANAGER, "StopAllVMs", NULL, failure);
 
-        r = client_message(c, VMKIT_MANAGER_PATH, VMKIT_MANAGER, "StopAllVMs", &m, failure);
-        if (r < 0)
-                return r;
-        r = dict_append(m, c->args, failure);
-        if (r < 0)
-                return r;
-        r = job_run(c, m, failure);
         if (r <= 0)
                 return r;
 
@@ -461,6 +436,9 @@ int verb_autostart(Client *c, Failure *failure) {
         r = client_change(c, m, NULL, failure);
         if (r < 0)
                 return r;
+        if (c->json || c->quiet)
+                return vm_report(c, path, failure);
 
-        return vm_report(c, path, failure);
+        printf("%s %s with the host\n", args_operand(c->args, 0), streq(word, "on") ? "starts" : "does not start");
+        return EXIT_DONE;
 }

@@ -9,6 +9,11 @@
 #include "device.h"
 #include "vm.h"
 
+static const char *user_name(int64_t uid) {
+        const struct passwd *pw = uid < 0 ? NULL : getpwuid((uid_t) uid);
+        return pw ? pw->pw_name : NULL;
+}
+
 json_object *vm_document(json_object *p) {
         json_object *d = json_object_new_object();
 
@@ -16,6 +21,7 @@ json_object *vm_document(json_object *p) {
         json_copy(d, "uuid", p, "UUID");
         json_copy(d, "state", p, "State");
         json_copy(d, "owner", p, "Owner");
+        json_set_string(d, "owner_name", user_name(json_int(p, "Owner", -1)));
         json_copy(d, "memory_bytes", p, "Memory");
         json_copy(d, "cpus", p, "CPUs");
         json_object_object_add(d, "devices", device_addresses(json_get(p, "Devices")));
@@ -57,13 +63,23 @@ int vm_report(Client *c, const char *path, Failure *failure) {
 }
 
 char *user_text(int64_t uid) {
-        const struct passwd *pw = getpwuid((uid_t) uid);
+        const char *name = user_name(uid);
         char *text;
 
-        if (pw)
-                return strdup(pw->pw_name);
+        if (name)
+                return strdup(name);
 
         return asprintf(&text, "%" PRId64, uid) < 0 ? NULL : text;
+}
+
+char *user_of(json_object *document) {
+        const char *name = json_string(document, "owner_name");
+        char *text;
+
+        if (name)
+                return strdup(name);
+
+        return asprintf(&text, "%" PRId64, json_int(document, "owner", -1)) < 0 ? NULL : text;
 }
 
 char *join_strings(json_object *array, const char *separator) {

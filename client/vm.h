@@ -16,6 +16,9 @@ void vm_print_result(Client *c, json_object *result);
 /* Reads the VM at path and prints what has become of it. */
 int vm_report(Client *c, const char *path, Failure *failure);
 
+/* The owner of a VM by its document, as its host calls them. */
+char *user_of(json_object *document);
+
 /* A user's name, or the number as text. */
 char *user_text(int64_t uid);
 

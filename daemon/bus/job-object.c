@@ -62,6 +62,10 @@ GETTER(get_phase) {
         return sd_bus_message_append(reply, "s", ((Job *) userdata)->phase);
 }
 
+GETTER(get_bytes) {
+        return sd_bus_message_append(reply, "t", ((Job *) userdata)->bytes);
+}
+
 GETTER(get_note) {
         const char *note = ((Job *) userdata)->note;
 
@@ -105,6 +109,7 @@ const sd_bus_vtable job_properties[] = {
         SD_BUS_PROPERTY("Progress", "d", get_progress, 0, CHANGES),
         SD_BUS_PROPERTY("ProgressKnown", "b", get_progress_known, 0, CHANGES),
         SD_BUS_PROPERTY("Phase", "s", get_phase, 0, CHANGES),
+        SD_BUS_PROPERTY("Bytes", "t", get_bytes, 0, CHANGES),
         SD_BUS_PROPERTY("Note", "s", get_note, 0, CHANGES),
         SD_BUS_PROPERTY("StartedBy", "u", get_started_by, 0, CONSTANT),
         SD_BUS_PROPERTY("StartedAt", "t", get_started_at, 0, CONSTANT),

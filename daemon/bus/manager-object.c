@@ -369,12 +369,16 @@ int manager_find_device(Call *call, Error *error) {
 
 static int add_libvirt_checks(const Manager *m, HostChecks *checks) {
         const VirtCapabilities *capabilities = virt_capabilities(m->virt);
+        _cleanup_free_ char *install = NULL, *remedy = NULL;
         int r;
 
-        if (!virt_is_connected(m->virt) || !capabilities)
-                return host_checks_add(checks, "libvirt", CHECK_FAIL,
-                                       "Install libvirt-daemon-system and run 'systemctl start libvirtd'.",
-                                       "libvirt cannot be reached at %s", virt_uri(m->virt));
+        if (!virt_is_connected(m->virt) || !capabilities) {
+                install = host_install_remedy(m->root_fd, PACKAGE_LIBVIRT);
+                if (!install || asprintf(&remedy, "'systemctl start libvirtd' starts it. %s", install) < 0)
+                        return -ENOMEM;
+                return host_checks_add(checks, "libvirt", CHECK_FAIL, remedy, "libvirt cannot be reached at %s",
+                                       virt_uri(m->virt));
+        }
 
         r = host_checks_add(checks, "libvirt", CHECK_OK, "", "libvirt %lu.%lu.%lu answers at %s",
                             capabilities->version / 1000000, capabilities->version / 1000 % 1000,
@@ -387,9 +391,11 @@ static int add_libvirt_checks(const Manager *m, HostChecks *checks) {
                                               "Switch on VT-x or AMD-V (SVM) in the firmware setup, and load "
                                               "kvm_intel or kvm_amd.",
                                               "libvirt cannot use KVM: guests would be emulated");
-        if (r >= 0 && !capabilities->uefi)
-                r = host_checks_add(checks, "libvirt-uefi", CHECK_WARN, "Install the package ovmf.",
+        if (r >= 0 && !capabilities->uefi) {
+                install = host_install_remedy(m->root_fd, PACKAGE_UEFI);
+                r = host_checks_add(checks, "libvirt-uefi", CHECK_WARN, install,
                                     "There is no UEFI firmware for guests: only --firmware bios works");
+        }
         return r;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/fault.h"
@@ -203,6 +204,7 @@ static int job_run_step(Job *job, Error *error) {
         job->progress = 0;
         job->progress_known = false;
         job->progress_at = 0;
+        job->bytes = 0;
         job_record_begin(job);
         observer_job_changed(job);
 
@@ -294,9 +296,34 @@ int job_begin(Job *job) {
         return sd_event_add_defer(job->manager->event, &job->start_source, on_start, job);
 }
 
-void job_set_progress(Job *job, double fraction) {
+/* The step's phase, unless a helper is at something else than that. */
+static const char *phase_while(const Job *job, const char *said) {
+        static const char *const others[][2] = {
+                { "checking", "checking the image" },
+                { "converting", "converting the image" },
+                { "merging", "merging the image with what it lies over" },
+                { "writing to disk", "waiting for the disk" },
+        };
+
+        for (size_t i = 0; said && i < ELEMENTSOF(others); i++)
+                if (streq(others[i][0], said))
+                        return others[i][1];
+        return job->steps[job->current].phase;
+}
+
+void job_set_file(Job *job, int fd) {
+        struct stat st;
+
+        job->bytes = fstat(fd, &st) >= 0 && S_ISREG(st.st_mode) ? (uint64_t) st.st_size : 0;
+}
+
+void job_set_progress(Job *job, const char *said, double fraction) {
+        const char *phase = phase_while(job, said);
         uint64_t now = 0;
 
+        if (!streq(phase, job->phase))
+                job->progress_at = 0; /* worth telling at once */
+        job->phase = phase;
         job->progress = fraction < 0 ? 0 : MIN(fraction, 1.0);
         job->progress_known = fraction >= 0;
 

@@ -67,6 +67,7 @@ struct Job {
         char *note;            /* what the caller should know although nothing failed; NULL: nothing */
         double progress;       /* 0…1 */
         bool progress_known;
+        uint64_t bytes;        /* of what the current step copies; 0: it copies nothing, or not known */
         uint64_t progress_at;  /* when it was last told, to tell it not too often */
         Error error;
         Told told;
@@ -88,8 +89,11 @@ DEFINE_CLEANUP(Job *, job_free);
 /* The end of an asynchronous step. The error is copied. */
 void job_step_done(Job *job, int r, const Error *error);
 
-/* fraction below 0: not known. */
-void job_set_progress(Job *job, double fraction);
+/* fraction below 0: not known. said: what a helper says it does (NULL: nothing else than the step). */
+void job_set_progress(Job *job, const char *said, double fraction);
+
+/* The current step copies this file. */
+void job_set_file(Job *job, int fd);
 
 /* Cancelled before its end: WrongState if it has ended, NotSupported if what runs cannot be. */
 /* The end of a job that an earlier vmkitd began. The error is moved. */

@@ -125,7 +125,7 @@ int device_set_vfs(Device *d, unsigned count, uid_t caller, Job **ret, Error *er
 
         r = check(d, count, error);
         if (r >= 0)
-                r = job_new(d->manager, "set-virtual-functions", caller, &job);
+                r = job_new(d->manager, "vfs", caller, &job);
         if (r < 0)
                 return r;
 

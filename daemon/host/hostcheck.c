@@ -7,34 +7,14 @@
 
 #include "base/parse.h"
 #include "base/strv.h"
-#include "host-use.h"
-#include "hostcheck.h"
+#include "hostcheck-kinds.h"
 #include "sysfs.h"
 
 #define CPUINFO_MAX (16 * MIB)
 #define IRQS_TRIED_MAX 64
 
-#define APPLY_KERNEL_PARAMETERS \
-        "on Debian: GRUB_CMDLINE_LINUX in /etc/default/grub, then 'update-grub' and reboot"
-#define INTEL_PARAMETERS "'intel_iommu=on iommu=pt'"
-#define AMD_PARAMETERS "'amd_iommu=on iommu=pt'"
-
-typedef enum CpuVendor {
-        CPU_OTHER,
-        CPU_INTEL,
-        CPU_AMD,
-} CpuVendor;
-
-/* What several checks need to know. */
-typedef struct Host {
-        int root_fd;
-        const Inventory *inventory;
-        CpuVendor vendor;
-        bool x86, virtualization, hypervisor; /* CPU flags */
-        char **iommus;                        /* "dmar0", "ivhd0" */
-        size_t n_grouped;                     /* functions with an IOMMU group */
-        char *cmdline;
-} Host;
+#define INTEL_PARAMETERS "intel_iommu=on iommu=pt"
+#define AMD_PARAMETERS "amd_iommu=on iommu=pt"
 
 const char *check_status_to_string(CheckStatus status) {
         static const char *const names[] = {
@@ -90,7 +70,7 @@ void host_checks_clear(HostChecks *checks) {
 
 /* --- what there is ---------------------------------------------------------------------------- */
 
-static bool has_word(const char *text, const char *word) {
+bool host_has_word(const char *text, const char *word) {
         size_t n = strlen(word);
 
         for (const char *p = text; p && (p = strstr(p, word)); p += n)
@@ -118,8 +98,8 @@ static int read_cpu(Host *h) {
                     : strstr(text, "AuthenticAMD") || strstr(text, "HygonGenuine") ? CPU_AMD
                                                                                    : CPU_OTHER;
         h->x86 = strstr(text, "vendor_id");
-        h->virtualization = has_word(text, "vmx") || has_word(text, "svm");
-        h->hypervisor = has_word(text, "hypervisor");
+        h->virtualization = host_has_word(text, "vmx") || host_has_word(text, "svm");
+        h->hypervisor = host_has_word(text, "hypervisor");
         return 0;
 }
 
@@ -138,6 +118,7 @@ static int host_read(int root_fd, const Inventory *inventory, Host *h) {
                 r = list_dir_if_exists_at(root_fd, "sys/class/iommu", &h->iommus);
         if (r >= 0 && read_line_at(root_fd, "proc/cmdline", &h->cmdline) < 0)
                 h->cmdline = NULL;
+        h->system = host_system_read(root_fd);
         return r;
 }
 
@@ -184,6 +165,25 @@ static int check_kvm(const Host *h, HostChecks *checks) {
                                "KVM is not loaded: guests are emulated, slowly");
 }
 
+/* Without it every memory access of a guest costs exits. */
+static int check_nested_paging(const Host *h, HostChecks *checks) {
+        static const char id[] = "nested-paging";
+        bool intel = attribute_is(h->root_fd, "sys/module/kvm_intel/parameters/ept", "N");
+        bool amd = attribute_is(h->root_fd, "sys/module/kvm_amd/parameters/npt", "N") ||
+                   attribute_is(h->root_fd, "sys/module/kvm_amd/parameters/npt", "0");
+
+        if (!intel && !amd)
+                return host_checks_add(checks, id, CHECK_OK, NULL, "Nested paging is not switched off");
+
+        return host_checks_add(
+                checks, id, CHECK_WARN,
+                intel ? "If a file in /etc/modprobe.d or the kernel command line says 'ept=0', take that away; then "
+                        "'modprobe -r kvm_intel && modprobe kvm_intel'. A processor without EPT has no other way."
+                      : "If a file in /etc/modprobe.d or the kernel command line says 'npt=0', take that away; then "
+                        "'modprobe -r kvm_amd && modprobe kvm_amd'. A processor without NPT has no other way.",
+                "KVM runs without nested paging (%s): guests are slow", intel ? "EPT" : "NPT");
+}
+
 /* --- the IOMMU -------------------------------------------------------------------------------- */
 
 /* The firmware describes its IOMMU in a table when it is switched on there. */
@@ -192,36 +192,49 @@ static bool firmware_has_iommu(const Host *h) {
                path_exists_at(h->root_fd, "sys/firmware/acpi/tables/IVRS");
 }
 
-static bool switched_off(const Host *h) {
-        return has_word(h->cmdline, "iommu=off") || has_word(h->cmdline, "intel_iommu=off") ||
-               has_word(h->cmdline, "amd_iommu=off");
+/* The word on the kernel command line that does it; NULL: none. */
+static const char *switched_off(const Host *h) {
+        static const char *const words[] = { "intel_iommu=off", "amd_iommu=off", "iommu=off" };
+
+        for (size_t i = 0; i < ELEMENTSOF(words); i++)
+                if (host_has_word(h->cmdline, words[i]))
+                        return words[i];
+        return NULL;
 }
 
-static const char *iommu_remedy(const Host *h) {
-        if (switched_off(h))
-                return "Take 'iommu=off', 'intel_iommu=off' or 'amd_iommu=off' off the kernel "
-                       "command line (" APPLY_KERNEL_PARAMETERS ").";
+/* Where the firmware has its part done, the kernel's is left. Where it has not, what this processor needs comes
+ * first, but not alone: in a VM an IOMMU of either kind may sit beside a processor of the other. */
+static char *iommu_remedy(const Host *h) {
+        bool ivrs = path_exists_at(h->root_fd, "sys/firmware/acpi/tables/IVRS");
+        bool dmar = path_exists_at(h->root_fd, "sys/firmware/acpi/tables/DMAR");
+        bool amd = ivrs || (!dmar && h->vendor == CPU_AMD);
+        _cleanup_free_ char *add = NULL;
+        char *remedy = NULL;
 
-        /* What this processor needs comes first, but not alone: in a VM an IOMMU of either kind may sit
-         * beside a processor of the other. */
-        if (h->vendor == CPU_AMD)
-                return "Switch on IOMMU (AMD-Vi) and SVM in the firmware setup, and add " AMD_PARAMETERS
-                       " to the kernel command line (" APPLY_KERNEL_PARAMETERS
-                       "). With an Intel IOMMU: VT-d, and " INTEL_PARAMETERS ".";
-        return "Switch on VT-d in the firmware setup, and add " INTEL_PARAMETERS
-               " to the kernel command line (" APPLY_KERNEL_PARAMETERS
-               "). With an AMD IOMMU: IOMMU (AMD-Vi) and SVM, and " AMD_PARAMETERS ".";
+        if (switched_off(h))
+                return host_system_drop_parameters(&h->system, switched_off(h));
+
+        add = host_system_add_parameters(&h->system, amd ? AMD_PARAMETERS : INTEL_PARAMETERS);
+        if (!add || ivrs || dmar)
+                return TAKE_PTR(add);
+
+        if (asprintf(&remedy, "Switch on %s in the firmware setup. %s\nWith an %s IOMMU: %s, and '%s'.",
+                     amd ? "IOMMU (AMD-Vi) and SVM Mode" : "VT-d", add, amd ? "Intel" : "AMD",
+                     amd ? "VT-d" : "IOMMU (AMD-Vi) and SVM Mode", amd ? INTEL_PARAMETERS : AMD_PARAMETERS) < 0)
+                return NULL;
+        return remedy;
 }
 
 static int check_iommu(const Host *h, HostChecks *checks) {
         static const char id[] = "iommu";
         size_t n = strv_length(h->iommus);
+        _cleanup_free_ char *remedy = n > 0 ? NULL : iommu_remedy(h);
 
         if (n > 0)
                 return host_checks_add(checks, id, CHECK_OK, NULL, "%zu IOMMU unit%s (%s%s)", n,
                                        n == 1 ? "" : "s", h->iommus[0], n == 1 ? "" : ", …");
         if (h->n_grouped > 0)
-                return host_checks_add(checks, id, CHECK_WARN, iommu_remedy(h),
+                return host_checks_add(checks, id, CHECK_WARN, remedy,
                                        "There are IOMMU groups, but no IOMMU: devices would be "
                                        "isolated by nothing");
 
@@ -230,15 +243,16 @@ static int check_iommu(const Host *h, HostChecks *checks) {
                 summary = "The IOMMU is switched off on the kernel command line";
         else if (firmware_has_iommu(h))
                 summary = "The firmware offers an IOMMU, but the kernel does not use it";
-        return host_checks_add(checks, id, CHECK_FAIL, iommu_remedy(h), "%s", summary);
+        return host_checks_add(checks, id, CHECK_FAIL, remedy, "%s", summary);
 }
 
 static int check_groups(const Host *h, HostChecks *checks) {
         static const char id[] = "iommu-groups";
+        _cleanup_free_ char *remedy = h->n_grouped > 0 ? NULL : iommu_remedy(h);
 
         if (h->n_grouped == 0)
                 return host_checks_add(
-                        checks, id, CHECK_FAIL, iommu_remedy(h), "%s",
+                        checks, id, CHECK_FAIL, remedy, "%s",
                         h->iommus ? "There is an IOMMU, but no device is in an IOMMU group"
                                   : "Without an IOMMU there are no IOMMU groups");
         if (h->n_grouped < h->inventory->n_devices)
@@ -309,7 +323,10 @@ static int intel_can_remap(const Host *h) {
 
 static int check_interrupts(const Host *h, HostChecks *checks) {
         static const char id[] = "interrupt-remapping";
-        bool off = has_word(h->cmdline, "intremap=off") || has_word(h->cmdline, "nointremap");
+        const char *off = host_has_word(h->cmdline, "intremap=off")  ? "intremap=off"
+                          : host_has_word(h->cmdline, "nointremap") ? "nointremap"
+                                                               : NULL;
+        _cleanup_free_ char *remedy = off ? host_system_drop_parameters(&h->system, off) : NULL;
         int capable = intel_can_remap(h);
 
         if (!h->iommus)
@@ -328,8 +345,7 @@ static int check_interrupts(const Host *h, HostChecks *checks) {
         if (off)
                 return host_checks_add(
                         checks, id, CHECK_FAIL,
-                        "Take 'intremap=off' off the kernel command line (" APPLY_KERNEL_PARAMETERS
-                        ").",
+                        remedy,
                         "Interrupt remapping is switched off on the kernel command line");
         if (capable == 0)
                 return host_checks_add(
@@ -345,28 +361,17 @@ static int check_interrupts(const Host *h, HostChecks *checks) {
                                "The kernel does not say whether interrupts are remapped");
 }
 
-static int check_lockdown(const Host *h, HostChecks *checks) {
-        static const char id[] = "kernel-lockdown";
-        _cleanup_free_ char *modes = NULL;
+char *host_install_remedy(int root_fd, HostPackage package) {
+        HostSystem system = host_system_read(root_fd);
 
-        if (read_line_at(h->root_fd, "sys/kernel/security/lockdown", &modes) < 0 ||
-            strstr(modes, "[none]"))
-                return host_checks_add(checks, id, CHECK_OK, NULL, "The kernel is not locked down");
-        if (strstr(modes, "[integrity]"))
-                return host_checks_add(
-                        checks, id, CHECK_OK, NULL,
-                        "The kernel is locked down for integrity, which VFIO works with");
-
-        return host_checks_add(
-                checks, id, CHECK_WARN,
-                "Boot without 'lockdown=confidentiality' if devices cannot be handed out.",
-                "The kernel is locked down for confidentiality, which may hide what is needed");
+        return host_system_install(&system, &package, 1);
 }
 
 int host_check(int root_fd, const Inventory *inventory, HostChecks *ret) {
         static int (*const run[])(const Host *h, HostChecks *checks) = {
-                check_cpu,  check_kvm,        check_iommu,    check_groups,
-                check_vfio, check_interrupts, check_lockdown,
+                check_cpu,        check_kvm,           check_nested_paging, check_iommu,
+                check_groups,     check_vfio,          check_interrupts,    host_check_lockdown,
+                host_check_bars,  host_check_memlock,  host_check_tools,
         };
         _cleanup_(host_clear) Host host = {};
         _cleanup_host_checks_ HostChecks checks = {};

@@ -3,6 +3,7 @@
 
 /* Is this host ready for passthrough, and what to do if not. Reads sysfs and procfs only. */
 
+#include "host-system.h"
 #include "pci.h"
 
 typedef enum CheckStatus {
@@ -26,8 +27,11 @@ typedef struct HostChecks {
         size_t n;
 } HostChecks;
 
-/* cpu-virtualization, iommu, iommu-groups, vfio-module, interrupt-remapping, … */
+/* cpu-virtualization, iommu, iommu-groups, vfio-module, interrupt-remapping, memlock, tools, … */
 int host_check(int root_fd, const Inventory *inventory, HostChecks *ret);
+
+/* The remedy for a package that is missing, allocated. */
+char *host_install_remedy(int root_fd, HostPackage package);
 
 /* For checks of other layers (libvirt). */
 int host_checks_add(HostChecks *checks, const char *id, CheckStatus status, const char *remedy,

@@ -3,12 +3,11 @@
 """The bus as people use it: gdbus, busctl and vmkitctl, run by an ordinary user."""
 
 import json
-import os
-import subprocess
 
+import ctl
 import fixture
 import mocksys
-from fixture import BUILD, wait_until
+from fixture import wait_until
 
 CREATE = '''polkit.addRule(function(action, subject) {
     if (subject.user == "alice" && ["org.vmkit.create-vm", "org.vmkit.use-device"].indexOf(action.id) >= 0)
@@ -17,22 +16,8 @@ CREATE = '''polkit.addRule(function(action, subject) {
 CALL = ('--dest', fixture.NAME, '--object-path', fixture.MANAGER)
 
 
-class ClientTest(fixture.BusTest):
+class ClientTest(ctl.CtlTest):
     RULES = CREATE
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.image = cls.bus.path('image.qcow2')
-        subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', cls.image, '4M'], check=True)
-        os.chmod(cls.image, 0o644)
-
-    def setUp(self):
-        super().setUp()
-        self.addCleanup(self.destroy_all)
-
-    def state_of(self, name):
-        return {row[0]: row[2] for row in self.root.manager('ListVMs')}.get(name)
 
     def good(self, caller, *argv):
         done = caller.spawn(*argv)
@@ -83,18 +68,6 @@ class Busctl(ClientTest):
 
 
 class Vmkitctl(ClientTest):
-    @classmethod
-    def setUpClass(cls):
-        cls.program = f'{BUILD}/client/vmkitctl'
-        if not os.access(cls.program, os.X_OK):
-            raise fixture.unittest.SkipTest('vmkitctl is not built')
-        super().setUpClass()
-
-    def run_as(self, caller, *argv, status=0):
-        done = caller.spawn(self.program, *argv)
-        self.assertEqual(done.returncode, status, f'vmkitctl {" ".join(argv)}: {done.stdout}{done.stderr}')
-        return done
-
     def test_devices(self):
         rows = json.loads(self.run_as(self.bob, 'devices', '--json').stdout)
         by_address = {row['address']: row for row in rows}

@@ -15,6 +15,7 @@
 #include "client/json.h"
 #include "client/device.h"
 #include "client/permission.h"
+#include "client/progress.h"
 #include "client/table.h"
 #include "client/text.h"
 
@@ -115,6 +116,9 @@ static void test_distance(_unused_ void **state) {
         assert_int_equal(text_distance("games", "games"), 0);
         assert_int_equal(text_distance("game", "games"), 1);
         assert_int_equal(text_distance("kitten", "sitting"), 3);
+        assert_int_equal(text_distance("gup", "gpu"), 1);
+        assert_int_equal(text_distance("lits", "list"), 1);
+        assert_int_equal(text_distance("ca", "abc"), 3);
 }
 
 static void test_nearest(_unused_ void **state) {
@@ -139,9 +143,9 @@ static void test_table_layout(_unused_ void **state) {
         _cleanup_table_ Table table = { .columns = columns, .n_columns = 3 };
         int widths[3];
 
-        assert_int_equal(table_add(&table, "12345"), 0);
-        assert_int_equal(table_add(&table, "0123456789012345"), 0);      /* 16 */
-        assert_int_equal(table_add(&table, "01234567890123456789"), 0); /* 20 */
+        table_add(&table, "12345");
+        table_add(&table, "0123456789012345");      /* 16 */
+        table_add(&table, "01234567890123456789"); /* 20 */
 
         table_layout(&table, 0, widths);
         assert_int_equal(widths[2], 20);
@@ -158,6 +162,57 @@ static void test_table_layout(_unused_ void **state) {
         table_layout(&table, 5, widths); /* never below the least */
         assert_int_equal(widths[1], 8);
         assert_int_equal(widths[2], 9);
+}
+
+/* Progress */
+
+#define SECOND ((uint64_t) 1000000)
+
+static void test_progress_line(_unused_ void **state) {
+        Progress p = { .fraction = -1 };
+        char line[PROGRESS_LINE_MAX];
+
+        progress_set(&p, "copying the image", 0, GIB, 100 * SECOND);
+        assert_string_equal(progress_line(&p, 100 * SECOND, 79, line),
+                            "copying the image  [                              ]    0%  0B of 1G");
+
+        progress_set(&p, "copying the image", 0.25, GIB, 101 * SECOND);
+        progress_line(&p, 101 * SECOND, 79, line);
+        assert_string_equal(line, "copying the image  [#####                ]   25%  256M of 1G  256M/s  0:03 left");
+        assert_int_equal(text_columns(line), 79);
+
+        for (int columns = 1; columns < 200; columns++)
+                assert_true(text_columns(progress_line(&p, 101 * SECOND, columns, line)) <= columns);
+        assert_string_equal(progress_line(&p, 101 * SECOND, 24, line), "copying the image   25%");
+        assert_string_equal(progress_line(&p, 101 * SECOND, 7, line), "copying");
+
+        progress_set(&p, "copying the image", 1, GIB, 102 * SECOND);
+        assert_null(strstr(progress_line(&p, 102 * SECOND, 79, line), "left"));
+}
+
+static void test_progress_unknown(_unused_ void **state) {
+        Progress p = { .fraction = -1 };
+        char line[PROGRESS_LINE_MAX];
+
+        progress_set(&p, "starting QEMU", -1, 0, 100 * SECOND);
+        assert_string_equal(progress_line(&p, 101 * SECOND, 79, line), "starting QEMU");
+        progress_set(&p, "starting QEMU", -1, 0, 110 * SECOND);
+        assert_string_equal(progress_line(&p, 165 * SECOND, 79, line), "starting QEMU  1:05");
+        progress_set(&p, "returning the devices", -1, 0, 170 * SECOND);
+        assert_string_equal(progress_line(&p, 171 * SECOND, 79, line), "returning the devices");
+}
+
+/* A stall does not make the rate jump, and a new phase does not inherit it. */
+static void test_progress_rate(_unused_ void **state) {
+        Progress p = { .fraction = -1 };
+
+        progress_set(&p, "copying", 0, 100 * MIB, 0);
+        progress_set(&p, "copying", 0.1, 100 * MIB, SECOND);
+        assert_int_equal((uint64_t) p.rate, 10 * MIB);
+        progress_set(&p, "copying", 0.1, 100 * MIB, 2 * SECOND);
+        assert_int_equal((uint64_t) p.rate, 7 * MIB);
+        progress_set(&p, "converting", 0.5, 100 * MIB, 3 * SECOND);
+        assert_int_equal((uint64_t) p.rate, 0);
 }
 
 /* Public keys */
@@ -238,6 +293,8 @@ int main(void) {
                 cmocka_unit_test(test_args_end_of_options), cmocka_unit_test(test_args_refused),
                 cmocka_unit_test(test_args_suggest),      cmocka_unit_test(test_distance),
                 cmocka_unit_test(test_nearest),           cmocka_unit_test(test_table_layout),
+                cmocka_unit_test(test_progress_line),     cmocka_unit_test(test_progress_unknown),
+                cmocka_unit_test(test_progress_rate),
                 cmocka_unit_test(test_keys),              cmocka_unit_test(test_keys_refused),
                 cmocka_unit_test(test_permission_remedy), cmocka_unit_test(test_device_address),
         };

@@ -58,17 +58,26 @@ class Display(machine.VMTest):
         connection.settimeout(machine.GUEST_TIMEOUT)
         return connection
 
-    def show(self, name, viewer, hello):
+    def show(self, name, viewer, hello, *options):
         """What the viewer that vmkitctl starts has seen."""
         programs = self.bus.path(f'bin-{name}')
-        os.mkdir(programs, 0o755)
+        os.makedirs(programs, 0o755, exist_ok=True)
+        self.write_ssh(f'{programs}/ssh')
         with open(f'{programs}/{viewer}', 'w', encoding='ascii') as file:
             file.write(VIEWER.format(hello=hello))
         os.chmod(file.name, 0o755)
         shown = self.alice.spawn('env', f'PATH={programs}:/usr/bin:/bin', f'{fixture.BUILD}/client/vmkitctl',
-                                 'display', name)
+                                 *options, 'display', name)
         self.assertEqual((shown.returncode, shown.stderr), (0, ''))
         return shown.stdout.split('\n')
+
+    @staticmethod
+    def write_ssh(path):
+        """One that runs the command here, by a shell as over there."""
+        with open(path, 'w', encoding='ascii') as file:
+            file.write('#!/bin/sh\nshift 3\n'
+                       f'exec /bin/sh -c "PATH={fixture.BUILD}/client:/usr/bin:/bin; $*"\n')
+        os.chmod(path, 0o755)
 
     def test_vnc(self):
         vm = self.started('vnc')
@@ -78,6 +87,8 @@ class Display(machine.VMTest):
         self.assertEqual(second.recv(4), b'RFB ')
         self.refused(fixture.REFUSALS, self.bob.vm, vm, 'OpenDisplay', {})
         self.assertEqual(self.show('vnc', 'vncviewer', 'pass'),
+                         [f'0o700 {fixture.ALICE}', "b'RFB ' b'RFB '", ''])
+        self.assertEqual(self.show('vnc', 'vncviewer', 'pass', '-H', 'box'),
                          [f'0o700 {fixture.ALICE}', "b'RFB ' b'RFB '", ''])
 
     def test_spice(self):
