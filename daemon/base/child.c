@@ -14,6 +14,7 @@
 #include "child.h"
 #include "io.h"
 #include "json.h"
+#include "strv.h"
 
 #define LINE_SIZE_MAX (64 * KIB)
 #define FIRST_HANDED_FD 3
@@ -292,16 +293,41 @@ static int add_fds(posix_spawn_file_actions_t *actions, const int sources[], con
         return 0;
 }
 
+/* Of ours it gets what a service has of systemd. */
+static int make_environment(char ***ret) {
+        static const char *const passed_on[] = { "JOURNAL_STREAM", "RUNTIME_DIRECTORY" };
+        _cleanup_strv_ char **environment = NULL;
+        int r;
+
+        r = strv_push(&environment, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        if (r >= 0)
+                r = strv_push(&environment, "LANG=C.UTF-8");
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(passed_on); i++) {
+                _cleanup_free_ char *entry = NULL;
+                const char *value = getenv(passed_on[i]);
+
+                if (!value)
+                        continue;
+                if (asprintf(&entry, "%s=%s", passed_on[i], value) < 0) {
+                        entry = NULL;
+                        return -ENOMEM;
+                }
+                r = strv_push(&environment, entry);
+        }
+        if (r >= 0)
+                *ret = TAKE_PTR(environment);
+        return r;
+}
+
 static int spawn_with_actions(const char *const argv[], posix_spawn_file_actions_t *actions,
                               posix_spawnattr_t *attributes, pid_t *ret) {
-        static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                    lang[] = "LANG=C.UTF-8";
-        _cleanup_free_ char *journal = NULL;
-        const char *stream = getenv("JOURNAL_STREAM");
+        _cleanup_strv_ char **environment = NULL;
         sigset_t all, none;
+        int r;
 
-        if (stream && asprintf(&journal, "JOURNAL_STREAM=%s", stream) < 0)
-                return -ENOMEM;
+        r = make_environment(&environment);
+        if (r < 0)
+                return r;
 
         (void) sigfillset(&all);
         (void) sigemptyset(&none);
@@ -310,8 +336,7 @@ static int spawn_with_actions(const char *const argv[], posix_spawn_file_actions
         (void) posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF |
                                                             POSIX_SPAWN_SETSIGMASK);
 
-        return -posix_spawn(ret, argv[0], actions, attributes, (char *const *) argv,
-                            (char *[]) { path, lang, journal, NULL });
+        return -posix_spawn(ret, argv[0], actions, attributes, (char *const *) argv, environment);
 }
 
 /* The child has fds[0] and fds[1] as standard input and output, and the rest from 3 on. */
