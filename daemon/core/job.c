@@ -288,6 +288,10 @@ int job_begin(Job *job) {
         return sd_event_add_defer(job->manager->event, &job->start_source, on_start, job);
 }
 
+void job_set_phase(Job *job, const char *phase) {
+        job->phase = phase;
+}
+
 void job_set_progress(Job *job, double fraction) {
         uint64_t now = 0;
 

@@ -88,6 +88,8 @@ DEFINE_CLEANUP(Job *, job_free);
 /* The end of an asynchronous step. The error is copied. */
 void job_step_done(Job *job, int r, const Error *error);
 
+/* What a step is at, where it has more to tell than its phase; a text that stays. Told with the progress. */
+void job_set_phase(Job *job, const char *phase);
 /* fraction below 0: not known. */
 void job_set_progress(Job *job, double fraction);
 
