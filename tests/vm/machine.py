@@ -138,7 +138,8 @@ def _prepare():
         file.write(QEMU_CONF)
 
 
-def main():
+def enter(then=fixture.enter):
+    """Goes on where libvirt is the test's own, or ends the program where that cannot be."""
     missing = [p for p in ('libvirtd', 'virtlogd', 'qemu-system-x86_64', 'qemu-img', 'xorriso', 'ip')
                if not shutil.which(p, path='/usr/sbin:/usr/bin:/sbin:/bin')]
     if missing:
@@ -147,7 +148,11 @@ def main():
     if not guest_image():
         print("skipped: there is no guest image; 'tests/lab/build guest' makes it")
         sys.exit(fixture.SKIPPED)
-    fixture.main('--net', '--ipc', prepare=_prepare)
+    then('--net', '--ipc', prepare=_prepare)
+
+
+def main():
+    enter(fixture.main)
 
 
 class Machine(fixture.Bus):
