@@ -49,6 +49,7 @@ static int check_stored(const Job *job, Error *error) {
 }
 
 static void on_progress(const char *phase, double progress, void *userdata) {
+        job_set_phase(userdata, phase);
         job_set_progress(userdata, progress);
 }
 

@@ -289,7 +289,8 @@ int job_begin(Job *job) {
 }
 
 void job_set_phase(Job *job, const char *phase) {
-        job->phase = phase;
+        (void) snprintf(job->phase_text, sizeof(job->phase_text), "%s", phase);
+        job->phase = job->phase_text;
 }
 
 void job_set_progress(Job *job, double fraction) {

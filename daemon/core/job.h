@@ -64,6 +64,7 @@ struct Job {
 
         JobState state;
         const char *phase;
+        char phase_text[64];   /* for job_set_phase() */
         char *note;            /* what the caller should know although nothing failed; NULL: nothing */
         double progress;       /* 0…1 */
         bool progress_known;
@@ -88,7 +89,7 @@ DEFINE_CLEANUP(Job *, job_free);
 /* The end of an asynchronous step. The error is copied. */
 void job_step_done(Job *job, int r, const Error *error);
 
-/* What a step is at, where it has more to tell than its phase; a text that stays. Told with the progress. */
+/* What a step is at, where it has more to tell than its phase. Told with the progress. */
 void job_set_phase(Job *job, const char *phase);
 /* fraction below 0: not known. */
 void job_set_progress(Job *job, double fraction);

@@ -67,6 +67,7 @@ static int undo_directory(Job *job, Error *error) {
 /* --- disk ------------------------------------------------------------------------------------------------- */
 
 static void on_image_progress(const char *phase, double progress, void *userdata) {
+        job_set_phase(userdata, phase);
         job_set_progress(userdata, progress);
 }
 

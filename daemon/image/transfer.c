@@ -10,8 +10,8 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "helper.h"
 #include "temporary.h"
 
@@ -25,16 +25,9 @@ typedef struct Transfer {
         int target;
         uint64_t size;
         bool in_kernel; /* copy_file_range() has not failed yet */
-        uint64_t reported_usec;
+        uint64_t began_usec, reported_usec;
         uint8_t *buffer;
 } Transfer;
-
-static uint64_t now_usec(void) {
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
-}
 
 static int no_space(int fd, uint64_t needed, Error *error) {
         char needed_text[SIZE_TEXT_MAX], free_text[SIZE_TEXT_MAX];
@@ -68,6 +61,16 @@ static int preflight(const Transfer *t, Error *error) {
         return 0;
 }
 
+/* "copying 1.2G of 4G, 310M/s": holes count as copied, since they are. */
+static void report(const Transfer *t, uint64_t position, uint64_t usec) {
+        char done[SIZE_TEXT_MAX], whole[SIZE_TEXT_MAX], rate[SIZE_TEXT_MAX], phase[3 * SIZE_TEXT_MAX + 16];
+        double per_second = (double) position * (double) USEC_PER_SEC / (double) MAX(usec, UINT64_C(1));
+
+        (void) snprintf(phase, sizeof(phase), "copying %s of %s, %s/s", format_size(position, done),
+                        format_size(t->size, whole), format_size((uint64_t) per_second, rate));
+        child_report_progress(phase, (double) position / (double) t->size);
+}
+
 static int tick(Transfer *t, uint64_t position, Error *error) {
         uint64_t now = now_usec();
 
@@ -76,7 +79,7 @@ static int tick(Transfer *t, uint64_t position, Error *error) {
 
         if (now - t->reported_usec >= REPORT_INTERVAL_USEC) {
                 t->reported_usec = now;
-                child_report_progress("copying", (double) position / (double) t->size);
+                report(t, position, now - t->began_usec);
         }
         return 0;
 }
@@ -256,6 +259,7 @@ int transfer(int source, int target, uint64_t size, Error *error) {
         int r;
 
         child_report_progress("copying", 0);
+        t.began_usec = now_usec();
         r = share(&t, error);
         if (r != 0)
                 return r < 0 ? r : 0;

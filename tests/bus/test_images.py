@@ -4,6 +4,7 @@
 
 import json
 import os
+import re
 import struct
 import subprocess
 import tempfile
@@ -59,6 +60,16 @@ class Images(ImageTest):
         self.assertEqual(self.stored()['image'][:2], ('raw', 3 << 20))
         self.assertEqual(self.stored()['image'][3], fixture.ALICE)
         self.assertLess(self.stored()['image'][2], 1 << 20, 'holes were filled')
+
+    def test_progress_has_bytes_and_rate(self):
+        """A copy of some size says how much of it is done, and how fast."""
+        with open(self.file('large'), 'wb') as file:
+            for _ in range(256):
+                file.write(os.urandom(1 << 20))
+        phases = self.alice.signals('PropertiesChanged', interface='org.freedesktop.DBus.Properties')
+        self.store(self.file('large'))
+        told = [changed['Phase'] for _, (_, changed, _) in phases if 'Phase' in changed]
+        self.assertTrue(any(re.fullmatch(r'copying [0-9.]+M of 256M, [0-9.]+[MG]/s', phase) for phase in told), told)
 
     def test_qcow2(self):
         self.store(self.qcow2('disk'))
