@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include <fcntl.h>
+#include <linux/capability.h>
 
 #include "base/parse.h"
 #include "base/strv.h"
@@ -71,4 +72,58 @@ int locked_memory_of(int root_fd, const char *uuid, pid_t *pid, uint64_t *ret) {
         }
         *ret = MAX(amount_in(status, "\nVmLck:"), amount_in(status, "\nVmPin:"));
         return 0;
+}
+
+/* --- the limit ---------------------------------------------------------------------------------------------- */
+
+static bool is_libvirt(int root_fd, const char *pid) {
+        _cleanup_free_ char *command = NULL;
+
+        return read_line_at(root_fd, PATH_TEXT("proc/%s/comm", pid), &command) >= 0 &&
+               (streq(command, "libvirtd") || streq(command, "virtqemud"));
+}
+
+/* Users may have daemons of their own. */
+static bool is_of_root(const char *status) {
+        const char *line = strstr(status, "\nUid:");
+
+        return line && strtoul(line + strlen("\nUid:"), NULL, 10) == 0;
+}
+
+static bool may_raise(const char *status) {
+        const char *line = strstr(status, "\nCapEff:");
+
+        return line && strtoull(line + strlen("\nCapEff:"), NULL, 16) >> CAP_SYS_RESOURCE & 1;
+}
+
+/* "Max locked memory         8388608              8388608              bytes": the second is the hard limit. */
+static uint64_t hard_limit(int root_fd, const char *pid) {
+        _cleanup_free_ char *limits = NULL;
+        unsigned long long hard;
+        const char *line;
+
+        if (read_file_at(root_fd, PATH_TEXT("proc/%s/limits", pid), STATUS_MAX, &limits) < 0)
+                return UINT64_MAX;
+        line = strstr(limits, "\nMax locked memory");
+        return line && sscanf(line, "\nMax locked memory %*s %llu", &hard) == 1 ? hard : UINT64_MAX;
+}
+
+int locked_memory_limit(int root_fd, uint64_t *ret) {
+        _cleanup_strv_ char **names = NULL;
+        uint64_t pid;
+        int r = list_dir_at(root_fd, "proc", &names);
+
+        if (r < 0)
+                return r;
+        STRV_FOREACH(name, names) {
+                _cleanup_free_ char *status = NULL;
+
+                if (parse_uint(*name, 10, INT32_MAX, &pid) < 0 || !is_libvirt(root_fd, *name) ||
+                    read_file_at(root_fd, PATH_TEXT("proc/%s/status", *name), STATUS_MAX, &status) < 0 ||
+                    !is_of_root(status))
+                        continue;
+                *ret = may_raise(status) ? UINT64_MAX : hard_limit(root_fd, *name);
+                return 0;
+        }
+        return -ESRCH;
 }
