@@ -35,6 +35,10 @@ ours=$STATE/vms/$uuid profile=libvirt-$uuid
 as root sh -c 'cat "/proc/$(pgrep -x qemu-system-x86 | head -n 1)/attr/current"'
 contains "$profile (enforce)"
 
+# What the progress of a start is read from: the kernel counts what VFIO has locked.
+as root sh -c "grep -qz '^$uuid\$' /proc/\$(pgrep -x qemu-system-x86)/cmdline &&
+        awk '/^VmLck:/ { exit \$2 < 1048576 }' /proc/\$(pgrep -x qemu-system-x86)/status"
+
 # The disk is laid over the image, the seed has the key, and the guest runs on both.
 as root qemu-img info -U --output json "$ours/disk.qcow2"
 contains "$STATE/bases/"
