@@ -53,11 +53,14 @@ class Import:
 
     def __init__(self, bus):
         self.caller = bus.root
+        self.completed = self.caller.signals('Completed')
 
     def run(self, _format, source, _target):
         with open(source, 'rb') as image:
             job = self.caller.manager('ImportImage', 'image', fixture.Descriptor(image), {})
-            self.caller.finish(job, timeout=600)
+        fixture.wait_until(lambda: job in dict(self.completed), 'the end of the import', 600)
+        if not dict(self.completed)[job][0]:
+            raise RuntimeError(dict(self.completed)[job])
 
     def clean(self, _target):
         self.caller.manager('RemoveImage', 'image', {})
