@@ -225,7 +225,8 @@ static void print_devices(Client *c, json_object *paths) {
         }
 }
 
-/* How to log in: by the forwarded port, else to the first address that is known. */
+/* How to log in: by the forwarded port, else to the first address that is known. That of user networking leads
+ * nowhere from the host. */
 static char *login_line(json_object *d) {
         const char *user = json_string(d, "user"), *address = json_string_at(json_get(d, "addresses"), 0);
         int64_t port = json_int(d, "ssh_port", 0);
@@ -235,7 +236,7 @@ static char *login_line(json_object *d) {
         if (port > 0)
                 r = asprintf(&line, "ssh -p %lld %s%s127.0.0.1", (long long) port, user ?: "",
                              str_empty(user) ? "" : "@");
-        else if (address)
+        else if (address && !streq_ptr(json_string(d, "network"), "user"))
                 r = asprintf(&line, "ssh %s%s%s", user ?: "", str_empty(user) ? "" : "@", address);
         return r < 0 ? NULL : line;
 }

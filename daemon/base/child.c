@@ -14,6 +14,7 @@
 #include "child.h"
 #include "io.h"
 #include "json.h"
+#include "strv.h"
 
 #define LINE_SIZE_MAX (64 * KIB)
 #define FIRST_HANDED_FD 3
@@ -86,9 +87,11 @@ static void take_error(Child *c, struct json_object *o) {
 
 static void take_progress(Child *c, struct json_object *o) {
         double progress = json_object_get_double(json_object_object_get(o, "progress"));
+        uint64_t bytes = json_object_get_uint64(json_object_object_get(o, "bytes"));
 
         if (c->handler.progress)
-                c->handler.progress(json_string(o, "phase"), MIN(progress, 1.0), c->userdata);
+                c->handler.progress(json_string(o, "phase"), MIN(progress, 1.0), bytes,
+                                    c->userdata);
 }
 
 static void take_document(Child *c, struct json_object *o) {
@@ -292,16 +295,41 @@ static int add_fds(posix_spawn_file_actions_t *actions, const int sources[], con
         return 0;
 }
 
+/* Of ours it gets what a service has of systemd. */
+static int make_environment(char ***ret) {
+        static const char *const passed_on[] = { "JOURNAL_STREAM", "RUNTIME_DIRECTORY" };
+        _cleanup_strv_ char **environment = NULL;
+        int r;
+
+        r = strv_push(&environment, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        if (r >= 0)
+                r = strv_push(&environment, "LANG=C.UTF-8");
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(passed_on); i++) {
+                _cleanup_free_ char *entry = NULL;
+                const char *value = getenv(passed_on[i]);
+
+                if (!value)
+                        continue;
+                if (asprintf(&entry, "%s=%s", passed_on[i], value) < 0) {
+                        entry = NULL;
+                        return -ENOMEM;
+                }
+                r = strv_push(&environment, entry);
+        }
+        if (r >= 0)
+                *ret = TAKE_PTR(environment);
+        return r;
+}
+
 static int spawn_with_actions(const char *const argv[], posix_spawn_file_actions_t *actions,
                               posix_spawnattr_t *attributes, pid_t *ret) {
-        static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                    lang[] = "LANG=C.UTF-8";
-        _cleanup_free_ char *journal = NULL;
-        const char *stream = getenv("JOURNAL_STREAM");
+        _cleanup_strv_ char **environment = NULL;
         sigset_t all, none;
+        int r;
 
-        if (stream && asprintf(&journal, "JOURNAL_STREAM=%s", stream) < 0)
-                return -ENOMEM;
+        r = make_environment(&environment);
+        if (r < 0)
+                return r;
 
         (void) sigfillset(&all);
         (void) sigemptyset(&none);
@@ -310,8 +338,7 @@ static int spawn_with_actions(const char *const argv[], posix_spawn_file_actions
         (void) posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF |
                                                             POSIX_SPAWN_SETSIGMASK);
 
-        return -posix_spawn(ret, argv[0], actions, attributes, (char *const *) argv,
-                            (char *[]) { path, lang, journal, NULL });
+        return -posix_spawn(ret, argv[0], actions, attributes, (char *const *) argv, environment);
 }
 
 /* The child has fds[0] and fds[1] as standard input and output, and the rest from 3 on. */
@@ -449,11 +476,12 @@ static int report(struct json_object *document) {
         return text && dprintf(STDOUT_FILENO, "%s\n", text) > 0 ? 0 : -EIO;
 }
 
-void child_report_progress(const char *phase, double progress) {
+void child_report_progress(const char *phase, double progress, uint64_t bytes) {
         _cleanup_json_ struct json_object *o = json_object_new_object();
 
         json_add_string(o, "phase", phase);
         json_object_object_add(o, "progress", json_object_new_double(progress));
+        json_object_object_add(o, "bytes", json_object_new_uint64(bytes));
         (void) report(o);
 }
 

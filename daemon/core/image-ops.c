@@ -48,8 +48,8 @@ static int check_stored(const Job *job, Error *error) {
                          format_size(limits->image_bytes, limit_text));
 }
 
-static void on_progress(const char *phase, double progress, void *userdata) {
-        job_set_progress(userdata, phase, progress);
+static void on_progress(const char *phase, double progress, uint64_t bytes, void *userdata) {
+        job_set_copy_progress(userdata, phase, progress, bytes);
 }
 
 static void on_done(const ImageInfo *info, const Error *error, void *userdata) {
@@ -76,7 +76,6 @@ static int run_import(Job *job, Error *error) {
         ImportData *data = job->data;
         int r;
 
-        job_set_file(job, data->source);
         r = image_copy(job->manager->event, job->manager->image_helper, data->source, data->directory,
                        data->name, 0, VIRTUAL_SIZE_MAX, &handler, job, &data->task);
         if (r < 0)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include <sys/stat.h>
 #include <time.h>
 
 #include "base/fault.h"
@@ -296,6 +295,11 @@ int job_begin(Job *job) {
         return sd_event_add_defer(job->manager->event, &job->start_source, on_start, job);
 }
 
+void job_set_phase(Job *job, const char *phase) {
+        (void) snprintf(job->phase_text, sizeof(job->phase_text), "%s", phase);
+        job->phase = job->phase_text;
+}
+
 /* The step's phase, unless a helper is at something else than that. */
 static const char *phase_while(const Job *job, const char *said) {
         static const char *const others[][2] = {
@@ -305,25 +309,25 @@ static const char *phase_while(const Job *job, const char *said) {
                 { "writing to disk", "waiting for the disk" },
         };
 
-        for (size_t i = 0; said && i < ELEMENTSOF(others); i++)
+        for (size_t i = 0; i < ELEMENTSOF(others); i++)
                 if (streq(others[i][0], said))
                         return others[i][1];
         return job->steps[job->current].phase;
 }
 
-void job_set_file(Job *job, int fd) {
-        struct stat st;
-
-        job->bytes = fstat(fd, &st) >= 0 && S_ISREG(st.st_mode) ? (uint64_t) st.st_size : 0;
-}
-
-void job_set_progress(Job *job, const char *said, double fraction) {
+void job_set_copy_progress(Job *job, const char *said, double fraction, uint64_t bytes) {
         const char *phase = phase_while(job, said);
-        uint64_t now = 0;
 
         if (!streq(phase, job->phase))
                 job->progress_at = 0; /* worth telling at once */
         job->phase = phase;
+        job->bytes = bytes;
+        job_set_progress(job, fraction);
+}
+
+void job_set_progress(Job *job, double fraction) {
+        uint64_t now = 0;
+
         job->progress = fraction < 0 ? 0 : MIN(fraction, 1.0);
         job->progress_known = fraction >= 0;
 

@@ -64,6 +64,7 @@ struct Job {
 
         JobState state;
         const char *phase;
+        char phase_text[64];   /* for job_set_phase() */
         char *note;            /* what the caller should know although nothing failed; NULL: nothing */
         double progress;       /* 0…1 */
         bool progress_known;
@@ -89,11 +90,12 @@ DEFINE_CLEANUP(Job *, job_free);
 /* The end of an asynchronous step. The error is copied. */
 void job_step_done(Job *job, int r, const Error *error);
 
-/* fraction below 0: not known. said: what a helper says it does (NULL: nothing else than the step). */
-void job_set_progress(Job *job, const char *said, double fraction);
-
-/* The current step copies this file. */
-void job_set_file(Job *job, int fd);
+/* What a step is at, where it has more to tell than its phase. Told with the progress. */
+void job_set_phase(Job *job, const char *phase);
+/* fraction below 0: not known. */
+void job_set_progress(Job *job, double fraction);
+/* The same from a helper of images: what it says it does, and how many bytes it copies; 0: none. */
+void job_set_copy_progress(Job *job, const char *said, double fraction, uint64_t bytes);
 
 /* Cancelled before its end: WrongState if it has ended, NotSupported if what runs cannot be. */
 /* The end of a job that an earlier vmkitd began. The error is moved. */

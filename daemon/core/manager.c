@@ -13,6 +13,7 @@
 #include "reservations.h"
 #include "stop-all.h"
 #include "transfer.h"
+#include "vm-launch.h"
 
 #define WORKERS_MAX 16
 #define JOBS_LISTED_MAX 256
@@ -128,12 +129,18 @@ static void free_jobs(Manager *m) {
         free(m->jobs);
 }
 
+static void free_launches(Manager *m) {
+        for (size_t i = 0; i < m->n_vms; i++)
+                m->vms[i]->launch = launch_free(m->vms[i]->launch);
+}
+
 Manager *manager_free(Manager *m) {
         if (!m)
                 return NULL;
 
         m->observer = NULL;
         m->virt = virt_free(m->virt);
+        free_launches(m);
         m->workers = worker_pool_free(m->workers);
         free_jobs(m);
         m->pages = pages_free(m->pages);

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/io.h"
+#include "host/locked-memory.h"
 #include "identity.h"
 #include "manager.h"
 #include "plan-tuning.h"
@@ -539,6 +540,20 @@ static int judge_memory(Manager *m, Plan *plan) {
                            wanted, there);
 }
 
+/* Beside the guest's memory there is QEMU's own, and what devices have of it mapped; libvirt allows a GiB. */
+static int judge_memlock(Manager *m, Plan *plan) {
+        char wanted[SIZE_TEXT_MAX], allowed[SIZE_TEXT_MAX];
+        uint64_t limit;
+
+        if (plan->n_devices == 0 || locked_memory_limit(m->root_fd, &limit) < 0 ||
+            plan->spec->memory + GIB <= limit)
+                return 0;
+        return add_finding(plan, SEVERITY_FAIL, ERROR_INSUFFICIENT_MEMORY, "memlock",
+                           "Run libvirtd with CAP_SYS_RESOURCE, or raise LimitMEMLOCK= of its unit.",
+                           "Passed devices need all of the VM's memory locked: %s, but libvirtd may not let QEMU lock "
+                           "more than %s", format_size(plan->spec->memory, wanted), format_size(limit, allowed));
+}
+
 static int judge_image(Manager *m, Plan *plan, const VmRequest *request) {
         _cleanup_close_ int fd = -EBADF;
         _cleanup_error_ Error error = ERROR_INIT;
@@ -612,6 +627,8 @@ static int judge_all(Manager *m, Plan *plan, const VmRequest *request) {
         if (r >= 0)
                 r = judge_memory(m, plan);
         if (r >= 0)
+                r = judge_memlock(m, plan);
+        if (r >= 0)
                 r = judge_image(m, plan, request);
         if (r >= 0)
                 r = judge_limits(m, plan, request);
@@ -671,6 +688,8 @@ static int judge_attachment(Manager *m, Plan *plan, const VmRequest *request, bo
                 r = plan_devices(m, plan, request);
         if (r >= 0 && pins_memory)
                 r = judge_memory(m, plan);
+        if (r >= 0 && pins_memory)
+                r = judge_memlock(m, plan);
         return r < 0 ? r : judge_device_limit(m, plan, request->caller);
 }
 

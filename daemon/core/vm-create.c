@@ -66,8 +66,8 @@ static int undo_directory(Job *job, Error *error) {
 
 /* --- disk ------------------------------------------------------------------------------------------------- */
 
-static void on_image_progress(const char *phase, double progress, void *userdata) {
-        job_set_progress(userdata, phase, progress);
+static void on_image_progress(const char *phase, double progress, uint64_t bytes, void *userdata) {
+        job_set_copy_progress(userdata, phase, progress, bytes);
 }
 
 static int take_disk(Job *job, const ImageInfo *info) {
@@ -167,7 +167,6 @@ static int copy_image(Job *job, Error *error) {
                 return r;
         if (data->request->image_name)
                 return derive_image(job, source, error);
-        job_set_file(job, source);
         return image_copy(job->manager->event, job->manager->image_helper, source, data->directory, "disk",
                           data->request->disk_size, VIRTUAL_SIZE_MAX, &disk_handler, job, &data->task);
 }
@@ -218,7 +217,6 @@ static int run_cdrom(Job *job, Error *error) {
         if (data->request->cdrom < 0)
                 return STEP_DONE;
 
-        job_set_file(job, data->request->cdrom);
         r = image_copy_readonly(job->manager->event, job->manager->image_helper, IMAGE_CDROM,
                                 data->request->cdrom, data->directory, "cdrom", VIRTUAL_SIZE_MAX, &cdrom_handler,
                                 job, &data->task);

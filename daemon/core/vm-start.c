@@ -10,6 +10,7 @@
 #include "pages.h"
 #include "stop-all.h"
 #include "transfer.h"
+#include "vm-launch.h"
 #include "vm.h"
 
 /* --- leasing --------------------------------------------------------------------------------------------- */
@@ -397,33 +398,13 @@ const JobStep vm_return_all_step = { .phase = "returning the devices", .run = ru
 
 /* --- starting -------------------------------------------------------------------------------------------- */
 
-/* The answer and the events come over two connections: an event that says that it runs may come later. If it
- * does, so will one that says that it has stopped. */
-static void on_started(int r, const Error *error, void *userdata) {
-        Job *job = userdata;
-
-        if (r >= 0 && !job->vm->seen_active)
-                vm_state_changed(job->vm, DOMAIN_RUNNING);
-        job_step_done(job, r, error);
-}
-
-static int run_launch(Job *job, Error *error) {
-        job->vm->seen_active = false;
-        return virt_start(job->manager->virt, job->vm_uuid, on_started, job, error);
-}
-
-/* It is the last step: what has been launched is not taken back, and what failed has ended. */
-static int undo_launch(Job *job, Error *error) {
-        return STEP_DONE;
-}
-
 const JobStep vm_start_steps[] = {
         { .phase = "looking for the devices", .run = run_find, .undo = undo_find },
         { .phase = "checking the devices", .run = run_lease, .undo = undo_lease },
         { .phase = "setting memory aside", .run = pages_run_take, .undo = pages_run_give_back,
           .cancel = pages_cancel_take },
         { .phase = "binding the devices", .run = run_bind, .undo = undo_bind },
-        { .phase = "starting QEMU", .run = run_launch, .undo = undo_launch },
+        { .phase = LAUNCH_PHASE, .run = vm_run_launch, .undo = vm_undo_launch, .cancel = vm_cancel_launch },
 };
 const size_t vm_n_start_steps = ELEMENTSOF(vm_start_steps);
 

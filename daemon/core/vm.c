@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "manager.h"
 #include "observer.h"
+#include "vm-launch.h"
 #include "vm.h"
 
 int vm_new(Manager *m, VmSpec *spec, Vm **ret) {
@@ -48,6 +49,7 @@ Vm *vm_free(Vm *vm) {
         }
         vm_spec_free(vm->spec);
         vm_spec_free(vm->wanted);
+        launch_free(vm->launch);
         free(vm->leaving);
         free(vm);
         return NULL;

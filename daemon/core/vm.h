@@ -7,6 +7,7 @@
 #include "virt/virt.h"
 
 typedef struct Device Device;
+typedef struct Launch Launch;
 
 struct Vm {
         Manager *manager;
@@ -14,6 +15,7 @@ struct Vm {
         DomainState state;    /* as libvirt said last */
         bool defined;         /* libvirt has it */
         Job *job;             /* the operation under way; NULL: none */
+        Launch *launch;       /* of QEMU, by the job under way; NULL: none */
         bool seen_active;     /* since the launch under way: libvirt's events say that it runs */
         bool gone;            /* libvirt has it no more; goes when its job has ended */
         Told told;

@@ -2,7 +2,11 @@
 
 /* Images of other formats, by qemu-img, whose readers of them are old and little used: it gets our own copy as
  * standard input and an empty file as standard output, in a sandbox in which there is nothing else. What an image
- * names (a parent, an extent in another file) cannot be opened there, so such an image is refused. */
+ * names (a parent, an extent in another file) cannot be opened there, so such an image is refused.
+ *
+ * As a service we have it done by another user, in a unit of its own (vmkit-convert@.service), which is sent the
+ * files. There it has to open them once more, and may: they have no name yet, so nobody else comes to them, and
+ * their mode is opened for that long. Elsewhere a child of ours does it. */
 
 #include <fcntl.h>
 #include <poll.h>
@@ -11,60 +15,29 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
-#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 
+#include "conversion.h"
 #include "helper.h"
-#include "sandbox.h"
 #include "temporary.h"
 
 #define MEMORY_MAX (2 * GIB)
 #define CPU_SECONDS_MAX 3600
 #define SECONDS_MAX 7200
-#define BASE_FD 3 /* of the child */
 #define TICK_MSEC 200
 #define MAP_SIZE_MAX (256 * MIB)
 #define BLOCK_SIZE UINT64_C(4096)
 
-/* Exit codes of our side of the child; qemu-img has 0 to 3. */
-enum {
-        EXIT_NO_SANDBOX = 100,
-        EXIT_NO_PROGRAM,
-        EXIT_NO_STREAMS,
-};
+#define MODE_OURS 0600
+#define MODE_READABLE 0444
+#define MODE_WRITABLE 0666
 
-typedef struct Streams {
-        int source, base, target, messages; /* base below 0: none */
-        bool reopens_target; /* by /proc/self/fd, which is an open() to the kernel */
-} Streams;
-
-static int set_streams(const Streams *s) {
-        return dup2(s->source, STDIN_FILENO) < 0 || dup2(s->target, STDOUT_FILENO) < 0 ||
-                               dup2(s->messages, STDERR_FILENO) < 0 ||
-                               (s->base >= 0 && dup2(s->base, BASE_FD) < 0)
-                       ? -errno
-                       : 0;
-}
-
-static _Noreturn void run_child(const char *const argv[], const Streams *s, const SandboxLimits *limits) {
-        sigset_t none;
-
-        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void) sigemptyset(&none);
-        (void) sigprocmask(SIG_SETMASK, &none, NULL);
-        (void) signal(SIGXFSZ, SIG_IGN); /* an error of the write instead of the end */
-        (void) signal(SIGPIPE, SIG_DFL);
-
-        if (set_streams(s) < 0)
-                _exit(EXIT_NO_STREAMS);
-        if (sandbox_enter((const int[]) { STDIN_FILENO, BASE_FD }, s->base >= 0 ? 2 : 1,
-                          s->reopens_target ? STDOUT_FILENO : -EBADF, limits) < 0)
-                _exit(EXIT_NO_SANDBOX);
-        (void) execvp(argv[0], (char *const *) argv);
-        _exit(EXIT_NO_PROGRAM);
-}
+/* --- waiting ------------------------------------------------------------------------------------------------ */
 
 static uint64_t now_seconds(void) {
         struct timespec ts;
@@ -73,19 +46,26 @@ static uint64_t now_seconds(void) {
         return (uint64_t) ts.tv_sec;
 }
 
-static int wait_for(pid_t pid, int *ret_status, Error *error) {
-        _cleanup_close_ int fd = pidfd_open(pid, 0);
+/* Until there is something to read from fd. */
+static int wait_readable(int fd, Error *error) {
         const uint64_t deadline = now_seconds() + SECONDS_MAX;
         struct pollfd pollfd = { .fd = fd, .events = POLLIN };
-        int r = fd < 0 ? error_set_errno(error, -errno, "Could not watch qemu-img") : 0;
 
-        while (r >= 0 && poll(&pollfd, 1, TICK_MSEC) <= 0) {
+        while (poll(&pollfd, 1, TICK_MSEC) <= 0) {
                 if (temporary_is_cancelled())
-                        r = error_set(error, ERROR_CANCELLED, "The conversion was cancelled");
-                else if (now_seconds() > deadline)
-                        r = error_set(error, ERROR_IMAGE_REJECTED, "Converting the image took longer than %u hours",
-                                      SECONDS_MAX / 3600);
+                        return error_set(error, ERROR_CANCELLED, "The conversion was cancelled");
+                if (now_seconds() > deadline)
+                        return error_set(error, ERROR_IMAGE_REJECTED, "Converting the image took longer than %u hours",
+                                         SECONDS_MAX / 3600);
         }
+        return 0;
+}
+
+/* --- in a child of ours ------------------------------------------------------------------------------------- */
+
+static int wait_for_child(pid_t pid, int *ret_status, Error *error) {
+        _cleanup_close_ int fd = pidfd_open(pid, 0);
+        int r = fd < 0 ? error_set_errno(error, -errno, "Could not watch qemu-img") : wait_readable(fd, error);
 
         if (r < 0)
                 (void) kill(pid, SIGKILL);
@@ -94,6 +74,95 @@ static int wait_for(pid_t pid, int *ret_status, Error *error) {
                         return -errno;
         return r;
 }
+
+static int run_here(const Conversion *c, int *ret_status, Error *error) {
+        pid_t pid;
+        int r = conversion_start(c, &pid);
+
+        return r < 0 ? error_set_errno(error, r, "Could not run qemu-img") : wait_for_child(pid, ret_status, error);
+}
+
+/* --- in the unit -------------------------------------------------------------------------------------------- */
+
+static int service_missing(int r, Error *error) {
+        r = error_set(error, ERROR_NOT_READY, "The service that converts images cannot be reached: %s", strerror(-r));
+        error_set_remedy(error, "See 'systemctl status vmkit-convert.socket', and start it.");
+        return r;
+}
+
+static int connect_to_service(const char *directory, Error *error) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        int n = snprintf(address.sun_path, sizeof(address.sun_path), "%s/" CONVERSION_SOCKET, directory);
+
+        if (n < 0 || (size_t) n >= sizeof(address.sun_path))
+                return service_missing(-ENAMETOOLONG, error);
+        if (fd < 0 || connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
+                return service_missing(-errno, error);
+        return TAKE_FD(fd);
+}
+
+static int service_died(Error *error) {
+        int r = error_set(error, ERROR_INTERNAL, "The service that converts images ended without an answer");
+
+        error_set_remedy(error, "'journalctl --unit=vmkit-convert@*' says why.");
+        return r;
+}
+
+static int ask_service(int fd, const Conversion *c, int *ret_status, Error *error) {
+        int r = conversion_send(fd, c);
+
+        if (r == -EPIPE || r == -ECONNRESET)
+                return service_died(error);
+        if (r < 0)
+                return error_set_errno(error, r, "Could not ask for the conversion");
+
+        r = wait_readable(fd, error);
+        if (r < 0)
+                return r; /* the connection is closed, and that ends it there */
+        r = conversion_receive_status(fd, ret_status);
+        return r < 0 ? service_died(error) : 0;
+}
+
+static int open_mode(const Conversion *c) {
+        if (fchmod(c->source, MODE_READABLE) < 0)
+                return -errno;
+        return c->reopens_target && fchmod(c->target, MODE_WRITABLE) < 0 ? -errno : 0;
+}
+
+static int close_mode(const Conversion *c) {
+        if (fchmod(c->source, MODE_OURS) < 0)
+                return -errno;
+        return c->reopens_target && fchmod(c->target, MODE_OURS) < 0 ? -errno : 0;
+}
+
+static int run_in_unit(const char *directory, const Conversion *c, int *ret_status, Error *error) {
+        _cleanup_close_ int fd = connect_to_service(directory, error);
+        int r, closed;
+
+        if (fd < 0)
+                return fd;
+
+        r = open_mode(c);
+        if (r >= 0)
+                r = ask_service(fd, c, ret_status, error);
+        closed = close_mode(c);
+        return r < 0 ? r : closed;
+}
+
+/* Where a file has a name, anybody could open it by that. */
+static bool is_nameless(int fd) {
+        struct stat st;
+
+        return fstat(fd, &st) >= 0 && st.st_nlink == 0;
+}
+
+/* A disk and the image below it are QEMU's and the store's, and stay closed to other users. */
+static bool may_leave(const Conversion *c) {
+        return c->base < 0 && is_nameless(c->source) && is_nameless(c->target);
+}
+
+/* ------------------------------------------------------------------------------------------------------------ */
 
 static int explain(int status, const char *what, int messages_fd, Error *error) {
         int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1, r;
@@ -129,24 +198,17 @@ static uint64_t output_max(int fd) {
         return (uint64_t) vfs.f_bavail * vfs.f_frsize / 10 * 9;
 }
 
-static int run(const char *const argv[], int source, int base, int target, bool reopens_target,
-               uint64_t output_size, const char *what, Error *error) {
+static int run(Conversion *c, const char *what, Error *error) {
         _cleanup_close_ int messages = memfd_create("messages", MFD_CLOEXEC);
-        const Streams streams = { source, base, target, messages, reopens_target };
-        const SandboxLimits limits = { MEMORY_MAX, CPU_SECONDS_MAX, output_size };
+        const char *directory = getenv("RUNTIME_DIRECTORY"); /* only a service has one */
         int r, status = 0;
 
         if (messages < 0)
                 return error_set_errno(error, -errno, "Could not run qemu-img");
+        c->messages = messages;
 
         temporary_block_sigterm();
-        pid_t pid = fork();
-        if (pid < 0)
-                return error_set_errno(error, -errno, "Could not run qemu-img");
-        if (pid == 0)
-                run_child(argv, &streams, &limits);
-
-        r = wait_for(pid, &status, error);
+        r = directory && may_leave(c) ? run_in_unit(directory, c, &status, error) : run_here(c, &status, error);
         if (r < 0)
                 return r;
         return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : explain(status, what, messages, error);
@@ -167,8 +229,12 @@ static bool lies_outside(const char *line, uint64_t size) {
 
 /* Behind the end of a file QEMU reads zeros, so of some formats it would not notice that the end is missing. */
 static int check_complete(int source, uint64_t size, const char *driver, const char *what, Error *error) {
-        const char *const argv[] = { "qemu-img", "map", "-f", driver, "--output=json", "--", "/proc/self/fd/0", NULL };
         _cleanup_close_ int fd = memfd_create("map", MFD_CLOEXEC);
+        Conversion c = {
+                .argv = { "qemu-img", "map", "-f", driver, "--output=json", "--", "/proc/self/fd/0" },
+                .source = source, .base = -EBADF, .target = fd,
+                .limits = { MEMORY_MAX, CPU_SECONDS_MAX, MAP_SIZE_MAX },
+        };
         _cleanup_free_ char *line = NULL;
         size_t allocated = 0;
         bool complete = true;
@@ -176,7 +242,7 @@ static int check_complete(int source, uint64_t size, const char *driver, const c
 
         if (fd < 0)
                 return error_set_errno(error, -errno, "Could not check the image");
-        r = run(argv, source, -EBADF, fd, false, MAP_SIZE_MAX, what, error);
+        r = run(&c, what, error);
         if (r < 0)
                 return r;
 
@@ -196,13 +262,17 @@ static int check_complete(int source, uint64_t size, const char *driver, const c
 }
 
 int convert(int source, uint64_t size, int target, const char *driver, const char *what, Error *error) {
-        const char *const argv[] = { "qemu-img", "convert", "-f", driver, "-O", "qcow2", "--", "/proc/self/fd/0",
-                                     "/proc/self/fd/1", NULL };
+        Conversion c = {
+                .argv = { "qemu-img", "convert", "-f", driver, "-O", "qcow2", "--", "/proc/self/fd/0",
+                          "/proc/self/fd/1" },
+                .source = source, .base = -EBADF, .target = target, .reopens_target = true,
+                .limits = { MEMORY_MAX, CPU_SECONDS_MAX, output_max(target) },
+        };
         int r;
 
-        child_report_progress("converting", -1);
+        child_report_progress("converting", -1, 0);
         r = check_complete(source, size, driver, what, error);
-        return r < 0 ? r : run(argv, source, -EBADF, target, true, output_max(target), what, error);
+        return r < 0 ? r : run(&c, what, error);
 }
 
 /* The overlay was QEMU's to write, so what it says of its base does not count. */
@@ -212,13 +282,17 @@ int flatten(int fd, int base_fd, const char *base_format, int target, Error *err
         if (asprintf(&source,
                      "json:{\"driver\": \"qcow2\", \"file\": {\"driver\": \"file\", \"filename\": \"/proc/self/fd/0\"}, "
                      "\"backing\": {\"driver\": \"%s\", \"file\": {\"driver\": \"file\", \"filename\": "
-                     "\"/proc/self/fd/%d\"}}}", base_format, BASE_FD) < 0) {
+                     "\"/proc/self/fd/%d\"}}}", base_format, CONVERSION_BASE_FD) < 0) {
                 source = NULL;
                 return -ENOMEM;
         }
 
-        const char *const argv[] = { "qemu-img", "convert", "-O", "qcow2", "--", source, "/proc/self/fd/1", NULL };
+        Conversion c = {
+                .argv = { "qemu-img", "convert", "-O", "qcow2", "--", source, "/proc/self/fd/1" },
+                .source = fd, .base = base_fd, .target = target, .reopens_target = true,
+                .limits = { MEMORY_MAX, CPU_SECONDS_MAX, output_max(target) },
+        };
 
-        child_report_progress("merging", -1);
-        return run(argv, fd, base_fd, target, true, output_max(target), NULL, error);
+        child_report_progress("merging", -1, 0);
+        return run(&c, NULL, error);
 }

@@ -149,7 +149,7 @@ static int publish(Temporary *t, const Copy *copy, const ImageInfo *info, Error 
         if (asprintf(&file, "%s.%s", copy->name, suffix ? suffix : info->format) < 0)
                 return -ENOMEM;
 
-        child_report_progress("writing to disk", -1);
+        child_report_progress("writing to disk", -1, 0);
         r = temporary_publish(t, file, false);
         if (r == -EEXIST)
                 return error_set(error, ERROR_IMAGE_EXISTS, "There is an image %s already",
@@ -246,7 +246,7 @@ static int copy_to(int dir_fd, const Copy *copy, uint64_t size, bool foreign, Im
         if (r < 0)
                 return r;
 
-        child_report_progress("checking", -1);
+        child_report_progress("checking", -1, 0);
         r = judge(t.fd, copy, info, error);
         if (r < 0)
                 return r;

@@ -43,7 +43,7 @@ int image_judge_readonly(int fd, ImageKind kind, uint64_t max_size, ImageInfo *r
 
 /* A job of the helper. done(): info is NULL on failure; exactly once. */
 typedef struct ImageHandler {
-        void (*progress)(const char *phase, double progress, void *userdata);
+        void (*progress)(const char *phase, double progress, uint64_t bytes, void *userdata); /* see ChildHandler */
         void (*done)(const ImageInfo *info, const Error *error, void *userdata);
 } ImageHandler;
 typedef struct ImageTask ImageTask;

@@ -12,11 +12,11 @@ struct ImageTask {
         bool cancelled;
 };
 
-static void on_progress(const char *phase, double progress, void *userdata) {
+static void on_progress(const char *phase, double progress, uint64_t bytes, void *userdata) {
         ImageTask *task = userdata;
 
         if (task->handler.progress)
-                task->handler.progress(phase, progress, task->userdata);
+                task->handler.progress(phase, progress, bytes, task->userdata);
 }
 
 static int info_from_json(struct json_object *o, ImageInfo *ret) {

@@ -10,8 +10,8 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "helper.h"
 #include "temporary.h"
 
@@ -28,13 +28,6 @@ typedef struct Transfer {
         uint64_t reported_usec;
         uint8_t *buffer;
 } Transfer;
-
-static uint64_t now_usec(void) {
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
-}
 
 static int no_space(int fd, uint64_t needed, Error *error) {
         char needed_text[SIZE_TEXT_MAX], free_text[SIZE_TEXT_MAX];
@@ -76,7 +69,7 @@ static int tick(Transfer *t, uint64_t position, Error *error) {
 
         if (now - t->reported_usec >= REPORT_INTERVAL_USEC) {
                 t->reported_usec = now;
-                child_report_progress("copying", (double) position / (double) t->size);
+                child_report_progress("copying", (double) position / (double) t->size, t->size);
         }
         return 0;
 }
@@ -255,7 +248,7 @@ int transfer(int source, int target, uint64_t size, Error *error) {
         Transfer t = { .source = source, .target = target, .size = size, .in_kernel = true };
         int r;
 
-        child_report_progress("copying", 0);
+        child_report_progress("copying", 0, size);
         r = share(&t, error);
         if (r != 0)
                 return r < 0 ? r : 0;

@@ -60,6 +60,15 @@ class Images(ImageTest):
         self.assertEqual(self.stored()['image'][3], fixture.ALICE)
         self.assertLess(self.stored()['image'][2], 1 << 20, 'holes were filled')
 
+    def test_progress_has_bytes(self):
+        """A copy of some size says of how many bytes which part is done."""
+        with open(self.file('large'), 'wb') as file:
+            for _ in range(256):
+                file.write(os.urandom(1 << 20))
+        changes = self.alice.signals('PropertiesChanged', interface='org.freedesktop.DBus.Properties')
+        self.store(self.file('large'))
+        self.assertIn(256 << 20, [changed.get('Bytes') for _, (_, changed, _) in changes])
+
     def test_qcow2(self):
         self.store(self.qcow2('disk'))
         self.assertEqual(self.stored()['image'][:2], ('qcow2', 4 << 20))

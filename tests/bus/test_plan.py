@@ -3,6 +3,7 @@
 """What the service says about a host: its devices, the automatic choice, plans, and whether it is ready."""
 
 import os
+import shutil
 
 import fixture
 import mocksys
@@ -165,6 +166,24 @@ class Plan(fixture.BusTest):
         self.assertEqual(devices[NVME_FREE]['unit'], [NVME_FREE])
         self.assertEqual(plan['memory'], 4 << 30)
         self.assertEqual(plan['cpus'], 4)
+
+    def test_memory_that_may_not_be_locked(self):
+        """libvirtd raises QEMU's limit, where it may."""
+        process = self.bus.path('host', 'proc', '900')
+        os.makedirs(process)
+        self.addCleanup(shutil.rmtree, process)
+        for name, text in (('comm', 'libvirtd\n'),
+                           ('status', 'Name:\tlibvirtd\nUid:\t0\t0\t0\t0\nCapEff:\t0000000000000000\n'),
+                           ('limits', 'Limit  Soft Limit  Hard Limit  Units\n'
+                                      'Max locked memory         4294967296           4294967296           bytes\n')):
+            with open(os.path.join(process, name), 'w', encoding='ascii') as file:
+                file.write(text)
+        ready, findings, _ = self.plan(nvme=['auto'], memory=u64(4 << 30))
+        self.assertFalse(ready)
+        self.assertIn('4G', findings['memlock']['detail'])
+        self.assertIn('LimitMEMLOCK', findings['memlock']['remedy'])
+        self.assertTrue(self.plan(nvme=['auto'], memory=u64(3 << 30))[0])
+        self.assertTrue(self.plan(memory=u64(4 << 30))[0], 'nothing is locked without a device')
 
     def test_two_drives(self):
         _, _, plan = self.plan(nvme=['auto', 'auto'])

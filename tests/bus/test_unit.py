@@ -76,6 +76,30 @@ class Guests(UnitTest, unittest.TestCase):
         self.assertEqual(self.setting('TimeoutStopSec'), ['3min'])
 
 
+class Convert(UnitTest, unittest.TestCase):
+    NAME = 'vmkit-convert@.service'
+    EXPOSURE = 1.5
+
+    def test_whose_it_is(self):
+        for key, value in (('DynamicUser', 'yes'), ('CapabilityBoundingSet', ''), ('PrivateNetwork', 'yes'),
+                           ('PrivateDevices', 'yes'), ('StandardInput', 'socket'), ('StandardOutput', 'journal')):
+            self.assertEqual(self.setting(key), [value])
+
+    def test_each_amount_has_a_limit(self):
+        for key in ('RuntimeMaxSec', 'MemoryMax', 'LimitCPU', 'LimitFSIZE', 'TasksMax'):
+            self.assertEqual(len(self.setting(key)), 1, key)
+
+    def test_where_it_is_asked(self):
+        with open(os.path.join(SOURCE, 'systemd/vmkit-convert.socket'), encoding='utf-8') as file:
+            socket = file.read()
+        for line in ('Accept=yes', 'SocketMode=0600', 'ListenSequentialPacket=/run/vmkit/convert'):
+            self.assertIn(f'\n{line}\n', socket)
+        with open(os.path.join(SOURCE, 'systemd/vmkitd.service.in'), encoding='utf-8') as file:
+            service = file.read()
+        self.assertIn('\nRuntimeDirectory=vmkit\n', service)
+        self.assertIn('\nWants=vmkit-convert.socket\n', service)
+
+
 class Early(UnitTest, unittest.TestCase):
     NAME = 'early/vmkit-reserve.service'
     EXPOSURE = 10   # it runs for a moment, and loads a module

@@ -27,7 +27,7 @@ typedef struct ImageRun {
 } ImageRun;
 
 static inline void image_run_progress(_unused_ const char *phase, _unused_ double progress,
-                                      void *userdata) {
+                                      _unused_ uint64_t bytes, void *userdata) {
         ImageRun *run = userdata;
 
         if (++run->n_progress == run->cancel_at_progress)

@@ -27,6 +27,7 @@ typedef struct Run {
         unsigned n_done;
         char phase[64];
         double progress;
+        uint64_t bytes;
         char *result; /* as JSON */
         Error error;
         bool abandon_in_progress;
@@ -37,11 +38,12 @@ static char *json_text(struct json_object *o) {
                                                                 JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
-static void on_progress(const char *phase, double progress, void *userdata) {
+static void on_progress(const char *phase, double progress, uint64_t bytes, void *userdata) {
         Run *run = userdata;
 
         run->n_progress++;
         run->progress = progress;
+        run->bytes = MAX(run->bytes, bytes);
         (void) snprintf(run->phase, sizeof(run->phase), "%s", phase);
         if (run->abandon_in_progress)
                 run->child = child_abandon(run->child);
@@ -130,6 +132,7 @@ static void test_progress(_unused_ void **state) {
         assert_int_equal(run.n_progress, 3);
         assert_string_equal(run.phase, "last");
         assert_true(fabs(run.progress - 1.0) < 0.001); /* 7 was reported */
+        assert_int_equal(run.bytes, 4096);
         assert_non_null(run.result);
         run_end(&run);
 }
@@ -418,9 +421,9 @@ static int child_signals(void) {
 }
 
 static int child_progress(void) {
-        child_report_progress("first", 0);
-        child_report_progress("second", 0.5);
-        child_report_progress("last", 7);
+        child_report_progress("first", 0, 0);
+        child_report_progress("second", 0.5, 4096);
+        child_report_progress("last", 7, 0);
         return child_report_result(NULL);
 }
 
@@ -430,13 +433,13 @@ static int child_noisy(void) {
 
         (void) alarm(3);
         for (;;)
-                child_report_progress("noise", 0.5);
+                child_report_progress("noise", 0.5, 0);
 }
 
 static int child_slow(const char *marker) {
         (void) usleep(100 * USEC_PER_MSEC);
-        child_report_progress("to nobody", 0.5);
-        child_report_progress("to nobody", 0.6);
+        child_report_progress("to nobody", 0.5, 0);
+        child_report_progress("to nobody", 0.6, 0);
         (void) close_fd(open(marker, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
         return child_report_result(NULL);
 }

@@ -139,7 +139,8 @@ def _prepare():
         file.write(QEMU_CONF)
 
 
-def _check(needs_image):
+def enter(then=fixture.enter, needs_image=True):
+    """Goes on where libvirt is the test's own, or ends the program where that cannot be."""
     missing = [p for p in ('libvirtd', 'virtlogd', 'qemu-system-x86_64', 'qemu-img', 'xorriso', 'ip')
                if not shutil.which(p, path='/usr/sbin:/usr/bin:/sbin:/bin')]
     if missing:
@@ -148,18 +149,11 @@ def _check(needs_image):
     if needs_image and not guest_image():
         print("skipped: there is no guest image; 'tests/lab/build guest' makes it")
         sys.exit(fixture.SKIPPED)
-
-
-def enter(needs_image=True):
-    """As fixture.enter()."""
-    _check(needs_image)
-    fixture.enter('--net', '--ipc', prepare=_prepare)
+    then('--net', '--ipc', prepare=_prepare)
 
 
 def main(needs_image=True):
-    """As fixture.main()."""
-    _check(needs_image)
-    fixture.main('--net', '--ipc', prepare=_prepare)
+    enter(fixture.main, needs_image)
 
 
 class Machine(fixture.Bus):

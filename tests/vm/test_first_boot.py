@@ -27,7 +27,7 @@ class FirstBoot(machine.VMTest):
         key = self.make_key()
         with open(machine.guest_image(), 'rb') as image:
             vm = self.create('first', USER_DATA, image=fixture.Descriptor(image), secure_boot=True, tpm=True,
-                             disk_size=fixture.u64(3 << 30),
+                             disk_size=fixture.u64(3 << 30), network='user',
                              cloud_init={'ssh-keys': [key], 'hostname': 'first-guest', 'user': 'someone'})
         self.assertEqual(self.alice.get(vm, 'VM', 'SecureBoot'), True)
         self.assertEqual(self.alice.get(vm, 'VM', 'TPM'), True)
@@ -49,6 +49,14 @@ class FirstBoot(machine.VMTest):
             self.assertEqual(console.run('passwd -S someone').split()[1], 'L')
         with self.subTest('the disk has grown'):
             self.assertEqual(console.run('cat /sys/class/block/vda/size'), str((3 << 30) // 512))
+
+        with self.subTest('its address, which only its agent can tell'):
+            fixture.wait_until(lambda: self.alice.vm(vm, 'GetAddresses'), 'an address', machine.GUEST_TIMEOUT)
+            self.assertIn(('ipv4', '10.0.2.15'), self.alice.vm(vm, 'GetAddresses'))
+            info = self.alice.spawn(f'{fixture.BUILD}/client/vmkitctl', 'info', 'first').stdout
+            self.assertIn('10.0.2.15', info)
+            self.assertNotIn('ssh ', info, 'that address is of no use to the host')
+            self.assertNotIn('127.0.0.1', [address for _, address in self.alice.vm(vm, 'GetAddresses')])
 
         self.succeed('Stop', vm, {}, timeout=machine.BOOT_TIMEOUT)
         self.assertTrue(console.wait_for_end())
