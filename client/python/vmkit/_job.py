@@ -22,7 +22,7 @@ Progress = Callable[[str, 'float | None'], None]
 
 
 class Job:
-    """An operation of the service's. `number` is what `vmkitctl jobs` calls it."""
+    """An operation of the service's."""
 
     def __init__(self, service: Service, path: str) -> None:
         self._service = service
@@ -33,6 +33,7 @@ class Job:
 
     @property
     def number(self) -> int:
+        """What `vmkitctl jobs` calls it."""
         return int(self.path.rsplit('/', 1)[1])
 
     @property
