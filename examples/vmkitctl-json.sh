@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # A VM with an NVMe drive by vmkitctl, whose --json is for scripts. Needs jq.
@@ -8,7 +8,7 @@
 #
 # MEMORY (such as 8G), CPUS and FIRMWARE (uefi, bios) change what the VM is like.
 
-set -eu
+set -euo pipefail
 
 # Each command prints one document, and an error is one on stderr: {"error": {"name", "message", "remedy"}}. The
 # exit code tells what kind of failure it was; see vmkitctl(1).
@@ -18,11 +18,13 @@ vmkit() {
 
 # A plan that cannot be carried out ends with 1 and is a document all the same.
 plan() {
-        vmkit create "$@" --dry-run || [ $? -eq 1 ]
+        local code=0
+        vmkit create "$@" --dry-run || code=$?
+        [ "$code" -le 1 ] || return "$code"
 }
 
 create() {
-        name=$1
+        local name=$1 plan
         set -- "$@" --memory "${MEMORY:-8G}" --cpus "${CPUS:-6}" --firmware "${FIRMWARE:-uefi}" --nvme auto
 
         plan=$(plan "$@")
