@@ -409,8 +409,10 @@ attempt(vm.display)
         return self.root.get(self.root.manager('GetDevice', FREE), 'Device', 'Driver') == 'nvme'
 
     def binding(self, name):
-        """The start of this VM is under way. Returns its job."""
+        """The start of this VM has come to where it waits for the driver. Returns its job."""
         def found():
+            if not os.listdir(self.bus.path('state/claims')):
+                return None
             for path, interfaces in self.root.objects().items():
                 job = interfaces.get('org.vmkit.Job', {})
                 if job.get('State') == 'running' and job['Phase'] == 'binding the devices':
