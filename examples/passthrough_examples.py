@@ -89,7 +89,8 @@ def troubleshooting(args: argparse.Namespace) -> int:
     for check in checks:
         if check.result != 'ok':
             print(f'  {check.result}: {check.summary}')
-            print(f'    {check.remedy}' if check.remedy else '', end='\n' if check.remedy else '')
+            if check.remedy:
+                print(f'    {check.remedy}')
 
     print('\nThe devices:')
     manager.print_device_summary()

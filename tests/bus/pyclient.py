@@ -132,7 +132,7 @@ class ProgramTest(fixture.BusTest):
 
 class StandIn:
     """A service that answers as a test wants: methods by their names, each a function of the arguments that
-    returns the tuple of values, or raises `fixture.Refused`."""
+    returns the tuple of values and the descriptors, or None for no answer at all, or raises `fixture.Refused`."""
 
     def __init__(self, caller, methods, properties=()):
         self.connection = caller.connection
@@ -165,11 +165,13 @@ class StandIn:
         try:
             if method not in self.methods:
                 raise fixture.Refused('org.freedesktop.DBus.Error.UnknownMethod', f'{method} is not played')
-            values, fds = self.methods[method](*parameters.unpack())
+            answer = self.methods[method](*parameters.unpack())
         except fixture.Refused as error:
             invocation.return_dbus_error(error.name, error.message)
             return
-        invocation.return_value_with_unix_fd_list(fixture.GLib.Variant(f'({signature})', values), fds)
+        if answer:
+            values, fds = answer
+            invocation.return_value_with_unix_fd_list(fixture.GLib.Variant(f'({signature})', values), fds)
 
     @staticmethod
     def descriptor(fd):

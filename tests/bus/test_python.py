@@ -570,7 +570,7 @@ class Errors(ProgramTest):
         super().setUp()
         self.service = StandIn(self.root, {
             'GetVM': self.fail_as_told, 'ListVMs': lambda: (([],), None), 'OpenConsole': self.open_console,
-            'Start': lambda options: (('/org/vmkit/job/1',), None)})
+            'CreateVM': lambda name, options: None, 'Start': lambda options: (('/org/vmkit/job/1',), None)})
         self.addCleanup(self.service.close)
         self.service.add(MANAGER, 'org.vmkit.Manager')
 
@@ -655,6 +655,19 @@ for name in {names!r}:
         output, errors = self.run_beside(*self.code(f'{CATCH}attempt(SecureVM("there").start)'))
         self.assertEqual(errors, '')
         self.assertEqual(json.loads(output)[0], 'Interrupted')
+
+    def test_ctrl_c_before_the_answer(self):
+        child = subprocess.Popen(self.code('''
+            try:
+                SecureVM("slow").create()
+            except KeyboardInterrupt as error:
+                show(error.__notes__)
+            '''), **self.user(self.bob), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        wait_until(lambda: 'CreateVM' in self.service.called, 'the call')
+        child.send_signal(signal.SIGINT)
+        output, errors = child.communicate(timeout=TIMEOUT)
+        self.assertEqual((child.returncode, errors), (0, ''))
+        self.assertIn('CreateVM had been sent', output)
 
     def test_the_error_of_a_job(self):
         self.service.add(self.VM, 'org.vmkit.VM')
