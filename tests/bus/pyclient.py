@@ -104,7 +104,8 @@ class ProgramTest(fixture.BusTest):
     def user(self, caller, **environment):
         """How subprocess runs a program as this user, in the home directory, with the package."""
         settings = caller.as_user()
-        settings['env'].update({'PYTHONPATH': PACKAGE, 'HOME': self.home, 'PYTHONDONTWRITEBYTECODE': '1', **environment})
+        settings['env'].update({'PYTHONPATH': PACKAGE, 'HOME': self.home, 'PYTHONDONTWRITEBYTECODE': '1',
+                                **environment})
         settings['env']['PATH'] = f'{BUILD}/client:{settings["env"]["PATH"]}'
         return {**settings, 'cwd': self.home, 'text': True}
 

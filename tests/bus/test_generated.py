@@ -125,8 +125,8 @@ class Generated(fixture.BusTest):
             for member in xml.etree.ElementTree.fromstring(text).iter():
                 if member.tag in ('interface', 'method', 'signal', 'property'):
                     name = member.get('name')
-                    found = re.search(rf'<!--\s+{re.escape(name)}:(.*?)-->\s*<{member.tag} name="{re.escape(name)}"',
-                                      text, re.S)
+                    pattern = rf'<!--\s+{re.escape(name)}:(.*?)-->\s*<{member.tag} name="{re.escape(name)}"'
+                    found = re.search(pattern, text, re.S)
                     self.assertTrue(found and found[1].strip(), f'{path}: {name}')
                     for argument in member.findall('arg'):
                         self.assertIn(f'@{argument.get("name")}:', found[1], f'{path}: {name}')

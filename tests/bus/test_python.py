@@ -171,7 +171,8 @@ class Creation(ProgramTest):
         return self.root.get_all(self.root.manager('GetVM', 'made'), 'VM')
 
     def refusal(self, arguments):
-        name, _, message, remedy, text = self.python(self.alice, f'{CATCH}attempt(SecureVM("made", {arguments}).create)')
+        shown = self.python(self.alice, f'{CATCH}attempt(SecureVM("made", {arguments}).create)')
+        name, _, message, remedy, text = shown
         self.assertEqual(text, f'{message}\n{remedy}')
         self.assertEqual(self.root.manager('ListVMs'), [])
         return name, message
@@ -194,21 +195,21 @@ class Creation(ProgramTest):
 
     def test_every_option_arrives(self):
         """As the plan has them, which names them as CreateVM does."""
-        given = {'firmware': 'bios', 'network': 'user', 'pin': '0-1', 'hugepages': 'none', 'numa': 0, 'io_threads': 1,
-                 'guest_os': 'windows', 'hide_hypervisor': True, 'autostart': True, 'disk_size': '1G', 'tpm': False,
+        given = {'firmware': 'bios', 'network': 'user', 'pin': '0-1', 'hugepages': 'none', 'numa': 0,
+                 'io_threads': 1, 'guest_os': 'windows', 'hide_hypervisor': True, 'autostart': True, 'disk_size': '1G', 'tpm': False,
                  'on_stop': 'host', 'start': True}
         plan = self.python(self.alice, f'show(SecureVM("made", **{given!r}).plan().options)')
         sent = {k.replace('_', '-'): v for k, v in given.items()} | {'numa': '0', 'disk-size': GIB}
         self.assertEqual({k: plan[k] for k in sent}, sent)
 
     def test_devices_go_where_their_kind_says(self):
-        vm = self.create(f'passthrough_devices=["{GPU}", find_nvme()], nvme="auto:samsung" and "{FREE_2}", cpus=1')
+        vm = self.create(f'passthrough_devices=["{GPU}", find_nvme()], nvme="{FREE_2}", cpus=1')
         self.assertEqual(sorted(path.rsplit('/', 1)[1] for path in vm['Devices']),
                          sorted(a.replace(':', '_').replace('.', '_') for a in (GPU, AUDIO, FREE, FREE_2)))
 
     def test_devices_by_option(self):
-        plan = self.python(self.alice, 'show(SecureVM("x", gpu="auto", nvme=["auto", "auto"]).plan().options["devices"])')
-        self.assertEqual([d['address'] for d in plan], [GPU, FREE, FREE_2])
+        plan = self.python(self.alice, 'show(SecureVM("x", gpu="auto", nvme=["auto", "auto"]).plan().options)')
+        self.assertEqual([d['address'] for d in plan['devices']], [GPU, FREE, FREE_2])
 
     def test_an_option_nobody_knows(self):
         name, message = self.refusal('memroy="2G"')
@@ -218,8 +219,8 @@ class Creation(ProgramTest):
         self.assertIn('other-thing', self.refusal('other_thing=None')[1])
 
     def test_values_of_the_wrong_type(self):
-        for arguments in ('cpus="two"', 'cpus=-1', 'cpus=True', 'secure_boot="yes"', 'graphics=[]', 'gpu=7', 'rom="x"',
-                          'cdrom=7', 'cloud_init={"nonsense": 1}', 'cloud_init="x"', 'allow=[None]'):
+        for arguments in ('cpus="two"', 'cpus=-1', 'cpus=True', 'secure_boot="yes"', 'graphics=[]', 'gpu=7',
+                          'rom="x"', 'cdrom=7', 'cloud_init={"nonsense": 1}', 'cloud_init="x"', 'allow=[None]'):
             with self.subTest(arguments):
                 name, message = self.refusal(arguments)
                 self.assertEqual(name, 'InvalidOption')
@@ -343,8 +344,8 @@ class Life(ProgramTest):
             again.destroy(force=True)
             show([v.name for v in list_vms()])
             ''')
-        self.assertEqual(shown, [[True, 'running'], ['paused', 'running', 'running'], [True, ['192.168.']], [True, 'stopped'],
-                                 [True, 'running', ['<vmkit.SecureVM living>']], []])
+        self.assertEqual(shown, [[True, 'running'], ['paused', 'running', 'running'], [True, ['192.168.']],
+                                 [True, 'stopped'], [True, 'running', ['<vmkit.SecureVM living>']], []])
 
     def test_attach_and_detach(self):
         self.assertEqual(self.python(self.alice, f'''
@@ -427,7 +428,8 @@ attempt(vm.display)
             vm.start()
         except (KeyboardInterrupt, Error) as error:
             show([type(error).__name__, getattr(error, "__notes__", []), vm.job.number, vm.job.state])
-            show(sys.stdin.readline().strip() == "cancel" and [vm.job.cancel(), vm.job.state in ("running", "cancelled")])
+            if sys.stdin.readline().strip() == "cancel":
+                show([vm.job.cancel(), vm.job.state in ("running", "cancelled")])
         else:
             show([vm.state, vm.job.state])
         '''
@@ -672,8 +674,8 @@ for name in {names!r}:
     def test_the_error_of_a_job(self):
         self.service.add(self.VM, 'org.vmkit.VM')
         self.service.properties = {
-            'Operation': 'start', 'Target': self.VM, 'Progress': 0.0, 'ProgressKnown': False, 'Phase': '', 'Note': '',
-            'StartedBy': 0, 'StartedAt': 0, 'Cancelable': False, 'State': 'failed',
+            'Operation': 'start', 'Target': self.VM, 'Progress': 0.0, 'ProgressKnown': False, 'Phase': '',
+            'Note': '', 'StartedBy': 0, 'StartedAt': 0, 'Cancelable': False, 'State': 'failed',
             'Error': (fixture.PREFIX + 'StartFailed', 'no'), 'Remedy': 'try something'}
         self.service.add('/org/vmkit/job/1', 'org.vmkit.Job')
         output, _ = self.run_beside(*self.code(f'{CATCH}attempt(SecureVM("there").start)'))
@@ -691,7 +693,8 @@ class Absent(ProgramTest):
             self.assertIn('systemctl start vmkitd', refused[3])
 
     def test_no_bus(self):
-        refused = self.python(self.alice, f'{CATCH}attempt(find_nvme)', DBUS_SYSTEM_BUS_ADDRESS='unix:path=/nonexistent')
+        refused = self.python(self.alice, f'{CATCH}attempt(find_nvme)',
+                              DBUS_SYSTEM_BUS_ADDRESS='unix:path=/nonexistent')
         self.assertEqual(refused[0], 'ServiceUnavailable')
 
 
