@@ -9,11 +9,11 @@ import subprocess
 import tempfile
 import textwrap
 
-from gi.repository import Gio
+from gi.repository import Gio, GLib
 
 import fixture
 import mocksys
-from fixture import BUILD, SOURCE, TIMEOUT
+from fixture import BUILD, TIMEOUT
 
 PYTHON = '/usr/bin/python3'
 PACKAGE = f'{BUILD}/client/python'
@@ -126,10 +126,6 @@ class ProgramTest(fixture.BusTest):
         shown = [json.loads(line) for line in done.stdout.splitlines()]
         return shown[0] if len(shown) == 1 else shown
 
-    def start_python(self, caller, text):
-        return subprocess.Popen(self.code(text), **self.user(caller), stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE)
-
 
 class StandIn:
     """A service that answers as a test wants: methods by their names, each a function of the arguments that
@@ -142,21 +138,21 @@ class StandIn:
         self.called = []
         self.registrations = []
         caller.call_raw('org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus', 'RequestName',
-                        fixture.GLib.Variant('(su)', (fixture.NAME, 4)))
+                        GLib.Variant('(su)', (fixture.NAME, 4)))
         self.caller = caller
 
     def close(self):
         for registration in self.registrations:
             self.connection.unregister_object(registration)
         self.caller.call_raw('org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus',
-                             'ReleaseName', fixture.GLib.Variant('(s)', (fixture.NAME,)))
+                             'ReleaseName', GLib.Variant('(s)', (fixture.NAME,)))
 
     def add(self, path, interface):
         description = fixture.interfaces()[interface]
 
         def get(_connection, _sender, _path, _interface, name):
             signature = description.lookup_property(name).signature
-            return fixture.GLib.Variant(signature, self.properties[name])
+            return GLib.Variant(signature, self.properties[name])
 
         self.registrations.append(self.connection.register_object(path, description, self._called, get, None))
 
@@ -172,12 +168,9 @@ class StandIn:
             return
         if answer:
             values, fds = answer
-            invocation.return_value_with_unix_fd_list(fixture.GLib.Variant(f'({signature})', values), fds)
+            invocation.return_value_with_unix_fd_list(GLib.Variant(f'({signature})', values), fds)
 
     @staticmethod
     def descriptor(fd):
         fds = Gio.UnixFDList.new()
         return fds.append(fd), fds
-
-
-__all__ = ['SOURCE', 'ProgramTest', 'StandIn', 'host']
