@@ -12,6 +12,9 @@ from typing import ClassVar
 
 _classes: dict[str, type[Error]] = {}
 
+# Where users find them, and what tracebacks say.
+_PUBLIC = 'vmkit.errors'
+
 _UNREACHABLE = (
     'org.freedesktop.DBus.Error.ServiceUnknown',
     'org.freedesktop.DBus.Error.NameHasNoOwner',
@@ -36,6 +39,7 @@ class Error(Exception):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        cls.__module__ = _PUBLIC
         if cls.dbus_name:
             _classes[cls.dbus_name] = cls
 
@@ -47,6 +51,9 @@ class Error(Exception):
 
     def __str__(self) -> str:
         return f'{self.message}\n{self.remedy}' if self.remedy else self.message
+
+
+Error.__module__ = _PUBLIC
 
 
 class AccessDenied(Error):

@@ -8,7 +8,7 @@ example() {
         TIMEOUT=400 as alice /usr/share/doc/vmkit/examples/passthrough_examples.py "$@"
 }
 
-SMALL=(--image "$IMAGE" --memory 512M --cpus 1 --firmware bios)
+SMALL=(--image "$IMAGE" --memory 1G --cpus 1 --firmware bios)
 OTHER_GPU=0000:0a:00.0
 
 example troubleshooting "${SMALL[@]}"
@@ -24,7 +24,7 @@ driver "$AUDIO" vfio-pci
 driver "$FREE" vfio-pci
 guest lspci -nn
 contains 1234:1111 'Non-Volatile memory'
-as alice python3 -c 'from vmkit import *
+TIMEOUT=300 as alice python3 -c 'from vmkit import *
 vm = SecureVM("gaming-vm")
 print(vm.state, vm.addresses)
 with vm.console() as console:
@@ -39,7 +39,7 @@ example development "${SMALL[@]}" --clean-up
 contains 'dev-vm is running' 'dev-vm is gone'
 devices_are_home
 
-example multi-gpu "${SMALL[@]}"
+example multi-gpu "${SMALL[@]}" --memory 512M        # the last of the two counts
 contains 'gaming is running' 'ai-vm is running'
 driver "$GPU" vfio-pci
 driver "$OTHER_GPU" vfio-pci
