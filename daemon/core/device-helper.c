@@ -14,7 +14,7 @@
  * What does not come through its reset, or does not answer afterwards, is quarantined (helper-health.c).
  *
  * The request on standard input: {"functions": [address…], "vm": uuid, "allow": [code…],
- * "count": number}. Descriptor 3 is the root directory, descriptor 4 the journal's. */
+ * "count": number, "daemon": pid of who asks}. Descriptor 3 is the root directory, descriptor 4 the journal's. */
 
 #include "base/child.h"
 #include "base/fault.h"

@@ -175,7 +175,9 @@ static int journal_intent(Transaction *t, Function *f, Error *error) {
         if (r < 0)
                 return error_set_errno(error, r, "Could not write the claim record of %s",
                                        PCI_ADDRESS_TEXT(&f->device->address));
-        return FAULT(BIND_JOURNALED, error);
+        if (f == &t->functions[0])
+                r = check_wanted(t, error);
+        return r < 0 ? r : FAULT(BIND_JOURNALED, error);
 }
 
 typedef struct LastLook {

@@ -55,8 +55,18 @@ static int wait_until_idle(Transaction *t, Error *error) {
         return 0;
 }
 
+/* Also where it was half-way: it is for the next vmkitd to see that. */
+static int leave_as_it_was(Function *f, ClaimState before) {
+        if (claim_record(f->claim, before, false) < 0)
+                log_error("Could not give the claim record of %s back", PCI_ADDRESS_TEXT(&f->device->address));
+        f->claim = claim_free(f->claim);
+        return -error_code_errno(ERROR_INTERRUPTED);
+}
+
 /* All are marked before the first is waited for: whoever starts meanwhile sees that they are on their way. */
 static int mark(Transaction *t, ClaimState state, Error *error) {
+        bool first = true;
+
         for (size_t i = 0; i < t->n_functions; i++) {
                 Function *f = &t->functions[i];
                 int r;
@@ -70,11 +80,15 @@ static int mark(Transaction *t, ClaimState state, Error *error) {
                         continue;
                 if (r >= 0 && f->claim->state == CLAIM_QUARANTINED)
                         return refuse_quarantined(f, error);
+                ClaimState before = r >= 0 ? f->claim->state : state;
                 if (r >= 0)
                         r = claim_record(f->claim, state, true);
                 if (r < 0)
                         return error_set_errno(error, r, "Could not update the claim record of %s",
                                                PCI_ADDRESS_TEXT(&f->device->address));
+                if (first && check_wanted(t, error) < 0)
+                        return leave_as_it_was(f, before);
+                first = false;
                 r = FAULT(RELEASE_JOURNALED, error);
                 if (r < 0)
                         return r;

@@ -63,6 +63,7 @@ int transaction_init(Transaction *t, struct json_object *request, Error *error) 
         int r;
 
         t->vm = json_string(request, "vm");
+        t->daemon = (pid_t) json_number(request, "daemon", 0);
         t->count = (unsigned) json_number(request, "count", 0);
 
         r = read_strings(request, "functions", &addresses);
@@ -105,6 +106,12 @@ int claim_set_vm(Claim *claim, const char *vm) {
         free(claim->vm);
         claim->vm = copy;
         return 0;
+}
+
+int check_wanted(const Transaction *t, Error *error) {
+        if (getppid() == t->daemon)
+                return 0;
+        return error_set(error, ERROR_INTERRUPTED, "vmkitd ended before anything was moved");
 }
 
 bool claim_is_about(const Claim *claim, const Transaction *t, const PciDevice *device) {

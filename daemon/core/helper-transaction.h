@@ -31,6 +31,7 @@ typedef struct Transaction {
         Function *functions;
         size_t n_functions;
         const char *vm;
+        pid_t daemon;           /* that asked for this */
         char **allow;
         char *boot_id;
         VfioGroups groups;      /* held, so that nobody else opens them */
@@ -52,6 +53,11 @@ bool is_on_vfio(const PciDevice *device);
 int claim_record(Claim *claim, ClaimState state, bool working);
 int claim_set_state(Claim *claim, ClaimState state);
 int claim_set_vm(Claim *claim, const char *vm);
+
+/* Whether vmkitd is still there that asked for this. To be seen once the first record is written, and before anything
+ * is moved: one that ends later leaves a record for the next to find, and of one that ended before, the next knows of
+ * nothing to wait for. Interrupted. */
+int check_wanted(const Transaction *t, Error *error);
 
 /* A record of another boot, or of another card, says nothing about this one. */
 bool claim_is_about(const Claim *claim, const Transaction *t, const PciDevice *device);

@@ -200,6 +200,7 @@ static struct json_object *make_request(const char *vm, const PciAddress *functi
         json_add_string(request, "vm", vm);
         json_object_object_add(request, "functions", addresses);
         json_object_object_add(request, "allow", codes);
+        json_object_object_add(request, "daemon", json_object_new_int64(getpid()));
         return request;
 }
 

@@ -176,7 +176,7 @@ static int teardown(void **state) {
 
 /* --- helpers ---------------------------------------------------------------------------------------------- */
 
-static int run_verb(const char *name, const char *vm, Error *error) {
+static int run_verb_for(pid_t daemon, const char *name, const char *vm, Error *error) {
         _cleanup_json_ struct json_object *request = json_object_new_object(),
                                           *result = json_object_new_object();
         struct json_object *functions = json_object_new_array();
@@ -187,10 +187,15 @@ static int run_verb(const char *name, const char *vm, Error *error) {
         kernel.log[0] = '\0';
         json_add_string(request, "vm", vm);
         json_object_object_add(request, "functions", functions);
+        json_object_object_add(request, "daemon", json_object_new_int64(daemon));
         for (size_t i = 0; i < ELEMENTSOF(unit); i++)
                 json_object_array_add(functions, json_object_new_string(unit[i]));
 
         return run_request(verb, &t, request, result, error);
+}
+
+static int run_verb(const char *name, const char *vm, Error *error) {
+        return run_verb_for(getppid(), name, vm, error);
 }
 
 static void succeed(const char *name, const char *vm) {
@@ -313,6 +318,25 @@ static void test_not_taken_back(void **state) {
         succeed("bind", VM);
         succeed("bind", VM);
         assert_true(was_written("card:reset") && was_written("audio:reset"));
+        assert_held(VM);
+}
+
+/* Who asked has ended before there was a record: nobody would know of what is done now. */
+static void test_asked_for_by_nobody(void **state) {
+        _cleanup_error_ Error error = ERROR_INIT;
+
+        assert_true(run_verb_for(getpid(), "bind", VM, &error) < 0);
+        assert_int_equal(error.code, ERROR_INTERRUPTED);
+        assert_string_equal(kernel.log, "");
+        assert_home();
+        assert_no_record(CARD);
+        assert_no_record(AUDIO);
+
+        succeed("bind", VM);
+        error_clear(&error);
+        assert_true(run_verb_for(getpid(), "release", VM, &error) < 0);
+        assert_int_equal(error.code, ERROR_INTERRUPTED);
+        assert_string_equal(kernel.log, "");
         assert_held(VM);
 }
 
@@ -564,6 +588,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_there_and_back),
                 TEST(test_not_taken_back),
+                TEST(test_asked_for_by_nobody),
                 TEST(test_record_of_another_device),
                 TEST(test_no_reset_before_handing_out),
                 TEST(test_dead_after_reset),
