@@ -12,8 +12,8 @@ copy_to_root() {
 
 # What `meson install` has put there, and what came of it.
 forget_tree() {
-        as root systemctl disable --quiet --now vmkitd.service
         as root systemctl stop vmkit-guests.service
+        as root systemctl disable --quiet --now vmkitd.service
         (cd "$LAB/tree" && find . -type f ! -path './usr/local/*' -printf '/%P\0') |
                 ssh -F "$LAB_RUN/ssh_config" root@lab 'xargs -0 rm
                         rm -r /etc/vmkit /var/lib/vmkit
