@@ -1,0 +1,87 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the Debian package does before it is removed (debian/vmkit.prerm): nothing while a VM runs; else devices go
+back to the host. Services, the initramfs and what dpkg does are the lab's."""
+
+import os
+import subprocess
+import tempfile
+
+import fixture
+import mocksys
+from fixture import BUILD, SOURCE
+
+HOME = {mocksys.GPU: 'nouveau', mocksys.GPU_AUDIO: 'snd_hda_intel'}
+
+
+def host(directory):
+    found = mocksys.desktop(directory)
+    found.mkdir('sys/bus/pci/drivers/vfio-pci')
+    for address, driver in HOME.items():
+        found.write(f'{found.functions[address].path}/mock_native', f'{driver}\n')
+    return found
+
+
+def path(address):
+    return '/org/vmkit/device/' + address.replace(':', '_').replace('.', '_')
+
+
+class Removal(fixture.BusTest):
+    HOST = staticmethod(host)
+
+    @classmethod
+    def setUpClass(cls):
+        helpers = tempfile.mkdtemp(prefix='helpers-')
+        os.symlink(f'{BUILD}/tests/bus/vmkit-device', f'{helpers}/vmkit-device')
+        os.symlink(f'{BUILD}/daemon/vmkit-image', f'{helpers}/vmkit-image')
+        fixture.VMKITD_ENVIRONMENT['VMKIT_HELPER_DIR'] = helpers
+        os.symlink('/bin/true', f'{helpers}/deb-systemd-invoke')        # no service of this machine is stopped
+        cls.helpers = helpers
+        super().setUpClass()
+
+    def prerm(self, address=None):
+        """The script as dpkg runs it, but for what debhelper adds."""
+        return subprocess.run(['sh', f'{SOURCE}/debian/vmkit.prerm', 'remove'], text=True, capture_output=True,
+                              check=False, timeout=fixture.TIMEOUT, env={
+                                  'PATH': f'{self.helpers}:{BUILD}/client:/usr/sbin:/usr/bin:/sbin:/bin',
+                                  'DBUS_SYSTEM_BUS_ADDRESS': address or self.bus.address})
+
+    def drivers(self):
+        return {address: self.root.get(path(address), 'Device', 'Driver') for address in HOME}
+
+    def bind(self):
+        self.root.succeed(self.root.device(path(mocksys.GPU), 'Bind', {}))
+        self.assertEqual(set(self.drivers().values()), {'vfio-pci'})
+
+    def test_devices_come_back(self):
+        self.bind()
+        done = self.prerm()
+        self.assertEqual((done.returncode, done.stderr), (0, ''))
+        self.assertIn(f'{mocksys.GPU} is back', done.stdout)
+        self.assertNotIn(mocksys.GPU_AUDIO, done.stdout)
+        self.assertEqual(self.drivers(), HOME)
+
+    def test_a_vm_runs(self):
+        self.bind()
+        self.root.create('at-rest')
+        vm = self.root.create('busy', start=True)
+        done = self.prerm()
+        self.assertEqual((done.returncode, done.stdout), (1, ''))
+        self.assertIn('  busy\n', done.stderr)
+        self.assertNotIn('at-rest', done.stderr)
+        self.assertEqual(set(self.drivers().values()), {'vfio-pci'})
+
+        self.root.succeed(self.root.vm(vm, 'Destroy', {'force': True}))
+        self.assertEqual(self.prerm().returncode, 0)
+        self.assertEqual(self.drivers(), HOME)
+        self.root.succeed(self.root.vm(self.root.manager('GetVM', 'at-rest'), 'Destroy', {}))
+
+    def test_no_service(self):
+        """A package whose service is broken can be removed all the same."""
+        done = self.prerm('unix:path=/nonexistent')
+        self.assertEqual(done.returncode, 0)
+        self.assertIn('cannot be reached', done.stderr)
+
+
+if __name__ == '__main__':
+    fixture.main()

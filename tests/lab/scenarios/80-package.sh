@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash
+# The Debian package, on a host that has never seen vmkit: from its installation to a running VM as the README
+# says it, an upgrade under that VM, and its removal, after which every device is the host's.
+
+apt=(env DEBIAN_FRONTEND=noninteractive apt-get --yes -o Dpkg::Use-Pty=0)
+
+copy_to_root() {
+        connect root
+        ssh -F "$LAB_RUN/ssh_config" root@lab "cat >'/root/${1##*/}'" <"$1"
+}
+
+# What `meson install` has put there, and what came of it.
+forget_tree() {
+        as root systemctl stop vmkit-guests.service
+        as root systemctl disable --quiet --now vmkitd.service
+        (cd "$LAB/tree" && find . -type f ! -path './usr/local/*' -printf '/%P\0') |
+                ssh -F "$LAB_RUN/ssh_config" root@lab 'xargs -0 rm
+                        rm -r /etc/vmkit /var/lib/vmkit
+                        rm -f /etc/apparmor.d/local/abstractions/libvirt-qemu
+                        systemctl daemon-reload'
+}
+
+# next_version DEB: the same package with a higher version; prints its name.
+next_version() {
+        local work=$LAB_RUN/package
+        rm -rf "$work"
+        dpkg-deb -R "$1" "$work"
+        sed -i 's/^Version: .*/&+next/' "$work/DEBIAN/control"
+        dpkg-deb -b "$work" "$LAB_RUN" >&2
+        rm -r "$work"
+        echo "$LAB_RUN"/vmkit_*+next_amd64.deb
+}
+
+# traces: files of vmkit's on the lab host, but for what its administrator wrote.
+traces() {
+        as root find /etc /usr /var /run -xdev -name '*vmkit*' ! -path '/usr/local/*' ! -path '*/rules.d/50-*' \
+                ! -path '/run/systemd/*'
+}
+
+# For `eventually`: the service that was started anew has looked at libvirt.
+vm_is() {
+        lab_as alice vmkitctl list | grep -q "$VM .*$1"
+}
+
+"$LAB_SOURCE/package"
+package=$(echo "$LAB"/package/vmkit_*_amd64.deb)
+next=$(next_version "$package")
+copy_to_root "$package"
+copy_to_root "$next"
+forget_tree
+as root sed -i 's/^update_initramfs=.*/update_initramfs=no/' /etc/initramfs-tools/update-initramfs.conf
+
+# --- installation ---------------------------------------------------------------------------------------------
+
+as root "${apt[@]}" install "./${package##*/}"
+as root systemctl is-active vmkitd.service vmkit-guests.service
+as root systemctl is-enabled vmkitd.service vmkit-reserve.service
+as root grep -r libvirt-qemu.d /etc/apparmor.d/local/abstractions
+as alice vmkitctl --version
+
+expect_fail 3 as alice vmkitctl create "$VM" "$IMAGE" --memory 512M --firmware bios --gpu auto --nvme auto
+contains polkit.addRule org.vmkit.use-device
+as root sh -c 'cat >/etc/polkit-1/rules.d/50-vmkit.rules <<EOF
+polkit.addRule(function(action, subject) {
+        if ((action.id == "org.vmkit.create-vm" || action.id == "org.vmkit.use-device") &&
+            subject.user == "alice")
+                return polkit.Result.YES;
+});
+EOF'
+as alice vmkitctl check
+as alice vmkitctl devices
+as alice vmkitctl explain gpu
+TIMEOUT=300 as alice "${CREATE[@]}" --start
+as alice vmkitctl list
+contains "$VM" running
+as alice vmkitctl info "$VM"
+driver "$FREE" vfio-pci
+driver "$GPU" vfio-pci
+
+# --- upgrade --------------------------------------------------------------------------------------------------
+
+qemu=$(lab_as root pgrep qemu-system)
+service=$(lab_as root systemctl show --property MainPID vmkitd.service)
+as root "${apt[@]}" install "./${next##*/}"
+[ "$(lab_as root pgrep qemu-system)" = "$qemu" ] || fail 'the VM is another than before'
+[ "$(lab_as root systemctl show --property MainPID vmkitd.service)" != "$service" ] || fail 'an old vmkitd runs'
+as root systemctl is-active vmkitd.service vmkit-guests.service
+eventually 60 vm_is running || fail 'the VM does not run'
+as alice vmkitctl --json info "$VM"
+equals "(d['state'], sorted(d['devices']))" "('running', ['$FREE', '$GPU', '$AUDIO'])"
+driver "$FREE" vfio-pci
+driver "$GPU" vfio-pci
+driver "$AUDIO" vfio-pci
+
+# --- removal --------------------------------------------------------------------------------------------------
+
+expect_fail 100 as root "${apt[@]}" purge vmkit
+contains "$VM" 'vmkitctl stop --all'
+as alice vmkitctl list
+contains running
+as root systemctl is-active vmkitd.service
+
+# Of a VM that is stopped one device waits on vfio-pci, and another is reserved; both come back.
+as alice vmkitctl stop "$VM" --timeout 0 --force
+driver "$FREE" vfio-pci
+as root vmkitctl reserve "$GPU"
+as root "${apt[@]}" purge vmkit
+contains "$FREE is back" "$GPU is back" 'disks and images' 'triggers for initramfs-tools'
+devices_are_home
+traces
+lacks /etc/vmkit /usr/ /run/
+contains /var/lib/vmkit
+
+# The VM is there again with the package, and with the VM the last file goes.
+as root "${apt[@]}" install "./${package##*/}"
+eventually 60 vm_is stopped || fail 'the VM is forgotten'
+as alice vmkitctl destroy --yes "$VM"
+as root "${apt[@]}" purge vmkit
+lacks 'disks and images'
+traces
+[ ! -s "$OUTPUT" ] || fail 'something is left'
+as root sh -c '! test -e /etc/apparmor.d/local/abstractions/libvirt-qemu'
+
+# --- the lab as it was ----------------------------------------------------------------------------------------
+
+as root sed -i 's/^update_initramfs=.*/update_initramfs=yes/' /etc/initramfs-tools/update-initramfs.conf
+as root rm /etc/polkit-1/rules.d/50-vmkit.rules
+"$LAB_SOURCE/install" --staged
