@@ -112,7 +112,7 @@ is_on() {
 
 # vmkitd has compared what it knows with libvirt, which is when it begins jobs of its own, and they have ended.
 has_settled() {
-        lab_as root journalctl --boot --unit vmkitd | grep -q 'Connected to libvirt' &&
+        lab_as root journalctl --boot --unit vmkitd | grep 'Connected to libvirt' >/dev/null &&
                 lab_as root vmkitctl --json jobs >"$OUTPUT" &&
                 [ "$(json "any(x['state'] == 'running' for x in d)")" = False ]
 }

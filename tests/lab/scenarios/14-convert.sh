@@ -5,7 +5,7 @@
 STORE=/var/lib/vmkit/images/$(lab_as root id -u alice)
 
 converter_is_idle() {
-        ! lab_as root systemctl list-units --no-legend 'vmkit-convert@*' | grep -q running
+        ! lab_as root systemctl list-units --no-legend 'vmkit-convert@*' | grep running >/dev/null
 }
 
 is_converting() {

@@ -40,7 +40,7 @@ traces() {
 
 # For `eventually`: the service that was started anew has looked at libvirt.
 vm_is() {
-        lab_as alice vmkitctl list | grep -q "$VM .*$1"
+        lab_as alice vmkitctl list | grep "$VM .*$1" >/dev/null
 }
 
 "$LAB_SOURCE/package"
