@@ -64,6 +64,7 @@ static void on_done(const ImageInfo *info, const Error *error, void *userdata) {
                 return;
         }
 
+        job->bytes = 0; /* counted as the image that it is now */
         r = check_stored(job, &limit);
         if (r < 0)
                 (void) image_store_remove(job->manager->state_fd, job->started_by, data->name, NULL);
@@ -74,10 +75,13 @@ static const ImageHandler handler = { .progress = on_progress, .done = on_done }
 
 static int run_import(Job *job, Error *error) {
         ImportData *data = job->data;
+        uint64_t allowed;
         int r;
 
-        r = image_copy(job->manager->event, job->manager->image_helper, data->source, data->directory,
-                       data->name, 0, VIRTUAL_SIZE_MAX, &handler, job, &data->task);
+        r = quota_image_bytes_left(job->manager, job->started_by, &allowed);
+        if (r >= 0)
+                r = image_copy(job->manager->event, job->manager->image_helper, data->source, data->directory,
+                               data->name, 0, VIRTUAL_SIZE_MAX, allowed, &handler, job, &data->task);
         if (r < 0)
                 return error_set_errno(error, r, "Could not start the copy of the image");
 

@@ -1,7 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "image/image.h"
+#include "job.h"
 #include "quota.h"
+
+/* A file that is being copied fills the disk before it is an image. */
+static uint64_t bytes_under_way(const Manager *m, uid_t uid) {
+        uint64_t bytes = 0;
+
+        for (size_t i = 0; i < m->n_jobs; i++)
+                if (m->jobs[i]->state == JOB_RUNNING && m->jobs[i]->started_by == uid)
+                        bytes += m->jobs[i]->bytes;
+        return bytes;
+}
 
 int quota_used(const Manager *m, uid_t uid, Quota *ret) {
         _cleanup_(stored_images_clear) StoredImages images = {};
@@ -28,7 +39,25 @@ int quota_used(const Manager *m, uid_t uid, Quota *ret) {
                 if (images.items[i].owner == uid)
                         used.image_bytes += MAX(images.items[i].info.virtual_size, images.items[i].info.used);
 
+        used.image_bytes += bytes_under_way(m, uid);
         *ret = used;
+        return 0;
+}
+
+int quota_image_bytes_left(const Manager *m, uid_t uid, uint64_t *ret) {
+        const uint64_t limit = m->config->limits.image_bytes;
+        Quota used;
+        int r;
+
+        if (uid == 0 || limit == 0) {
+                *ret = UINT64_MAX;
+                return 0;
+        }
+
+        r = quota_used(m, uid, &used);
+        if (r < 0)
+                return r;
+        *ret = limit - MIN(limit, used.image_bytes);
         return 0;
 }
 

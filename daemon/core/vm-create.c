@@ -94,6 +94,7 @@ static int check_disk_limit(Job *job, uint64_t bytes, Error *error) {
         int r;
 
         job->vm->spec->disk_bytes = 0;
+        job->bytes = 0; /* counted as the disk that it is now */
         r = quota_check(job->manager, job->started_by, &extra, NULL, error);
         if (r == 0)
                 job->vm->spec->disk_bytes = bytes;
@@ -160,6 +161,7 @@ static int derive_image(Job *job, int source, Error *error) {
 static int copy_image(Job *job, Error *error) {
         CreateData *data = data_of(job);
         _cleanup_close_ int source = -EBADF;
+        uint64_t allowed;
         int r;
 
         r = open_source(job, &source, error);
@@ -167,8 +169,11 @@ static int copy_image(Job *job, Error *error) {
                 return r;
         if (data->request->image_name)
                 return derive_image(job, source, error);
+        r = quota_image_bytes_left(job->manager, job->started_by, &allowed);
+        if (r < 0)
+                return r;
         return image_copy(job->manager->event, job->manager->image_helper, source, data->directory, "disk",
-                          data->request->disk_size, VIRTUAL_SIZE_MAX, &disk_handler, job, &data->task);
+                          data->request->disk_size, VIRTUAL_SIZE_MAX, allowed, &disk_handler, job, &data->task);
 }
 
 static int run_disk(Job *job, Error *error) {

@@ -17,6 +17,7 @@ typedef struct Copy {
         const char *name;
         uint64_t grow_to;
         uint64_t max;
+        uint64_t allowed; /* that the caller may have more of */
         const char *base; /* the source's own path, if it is an image of the store */
 } Copy;
 
@@ -37,6 +38,7 @@ static int parse_request(struct json_object *request, Copy *ret, Error *error) {
                 .grow_to = whole_sectors(request_size(request, "grow")),
                 .max = request_size(request, "max"),
                 .base = json_string(request, "base"),
+                .allowed = json_object_object_get(request, "allowed") ? request_size(request, "allowed") : UINT64_MAX,
         };
 
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
@@ -88,6 +90,17 @@ static int check_growth(const Copy *copy, const ImageInfo *info, Error *error) {
                 format_size(copy->grow_to, wanted), format_size(info->virtual_size, is));
 }
 
+/* Counted as guests see it, as the limit is. */
+static int check_allowed(const Copy *copy, const ImageInfo *info, Error *error) {
+        char size_text[SIZE_TEXT_MAX], allowed[SIZE_TEXT_MAX];
+        uint64_t size = MAX(MAX(info->virtual_size, info->used), copy->grow_to);
+
+        if (size <= copy->allowed)
+                return 0;
+        return error_set(error, ERROR_LIMIT_EXCEEDED, "The image has %s, and you may have %s more of disks and images",
+                         format_size(size, size_text), format_size(copy->allowed, allowed));
+}
+
 static int judge(int fd, const Copy *copy, ImageInfo *ret, Error *error) {
         _cleanup_image_info_ ImageInfo info = {};
         int r;
@@ -99,6 +112,8 @@ static int judge(int fd, const Copy *copy, ImageInfo *ret, Error *error) {
                 return r;
 
         r = check_growth(copy, &info, error);
+        if (r >= 0)
+                r = check_allowed(copy, &info, error);
         if (r < 0)
                 return r;
 

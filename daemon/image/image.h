@@ -50,10 +50,11 @@ typedef struct ImageTask ImageTask;
 
 /* Copies source (a descriptor from a client or of ours; stays the caller's) to dir_path/NAME.raw or
  * NAME.qcow2, as its header says; reflink where the file system can, sparse otherwise; the name
- * appears only when the copy is complete and judged. grow_to (0: leave) enlarges the disk. Cancel
- * and failure leave nothing behind. */
+ * appears only when the copy is complete and judged. grow_to (0: leave) enlarges the disk. One that a
+ * guest would see as more than allowed (UINT64_MAX: any) is LimitExceeded, before it is copied where
+ * its header can be read. Cancel and failure leave nothing behind. */
 int image_copy(sd_event *event, const char *helper, int source, const char *dir_path,
-               const char *name, uint64_t grow_to, uint64_t max_virtual,
+               const char *name, uint64_t grow_to, uint64_t max_virtual, uint64_t allowed,
                const ImageHandler *handler, void *userdata, ImageTask **ret);
 /* The same for an image of the store, base_path: a reflink where the file system can, else an overlay, which takes no
  * time and no space either. */

@@ -101,7 +101,7 @@ static struct json_object *new_request(const char *dir_path) {
 }
 
 int image_copy(sd_event *event, const char *helper, int source, const char *dir_path,
-               const char *name, uint64_t grow_to, uint64_t max_virtual,
+               const char *name, uint64_t grow_to, uint64_t max_virtual, uint64_t allowed,
                const ImageHandler *handler, void *userdata, ImageTask **ret) {
         _cleanup_json_ struct json_object *request = new_request(dir_path);
 
@@ -109,6 +109,8 @@ int image_copy(sd_event *event, const char *helper, int source, const char *dir_
         json_add_string(request, "name", name);
         add_u64(request, "grow", grow_to);
         add_u64(request, "max", max_virtual);
+        if (allowed != UINT64_MAX)
+                add_u64(request, "allowed", allowed);
         return start(event, helper, "copy", request, source, handler, userdata, ret);
 }
 

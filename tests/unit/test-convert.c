@@ -120,7 +120,7 @@ static int make_vdi(const ImageRun *run) {
 static void import(ImageRun *run, int source) {
         image_run_reset(run);
         image_run_wait(run, image_copy(run->event, run->helper, source, run->directory, "image", 0, MAX_VIRTUAL,
-                                       &image_run_handler, run, &run->task));
+                                       UINT64_MAX, &image_run_handler, run, &run->task));
 }
 
 /* Nobody could open the copy and the new image, but that their modes are opened; and they are closed again. */

@@ -55,7 +55,7 @@ static void fill(int fd) {
 static void copy(ImageRun *run, int source, const char *name, uint64_t grow_to) {
         image_run_reset(run);
         image_run_wait(run, image_copy(run->event, run->helper, source, run->directory, name,
-                                       grow_to, MAX_VIRTUAL, &image_run_handler, run, &run->task));
+                                       grow_to, MAX_VIRTUAL, UINT64_MAX, &image_run_handler, run, &run->task));
 }
 
 static int open_copy(ImageRun *run, const char *name) {
@@ -197,6 +197,25 @@ static void test_rejected(void **state) {
         assert_int_equal(image_run_count_files(run), 0);
 }
 
+/* What is too much is told before anything of it is copied. */
+static void test_not_allowed(void **state) {
+        ImageRun *run = *state;
+        _cleanup_close_ int source = memory_file("", 1);
+
+        assert_return_code(ftruncate(source, (off_t) (2 * MIB)), errno);
+        for (uint64_t allowed = 2 * MIB - 1; allowed <= 2 * MIB; allowed++) {
+                image_run_reset(run);
+                image_run_wait(run, image_copy(run->event, run->helper, source, run->directory, "copy", 0, MAX_VIRTUAL,
+                                               allowed, &image_run_handler, run, &run->task));
+                if (allowed < 2 * MIB) {
+                        image_run_expect_error(run, ERROR_LIMIT_EXCEEDED, "2M");
+                        assert_int_equal(run->n_progress, 0);
+                } else
+                        image_run_expect_done(run);
+        }
+        assert_int_equal(image_run_count_files(run), 1);
+}
+
 static void test_exists(void **state) {
         ImageRun *run = *state;
         _cleanup_close_ int source = make_file(run, "source", MIB);
@@ -266,7 +285,7 @@ static void start_and_signal(ImageRun *run, int source, int signal_number) {
         pid_t pid;
 
         assert_int_equal(image_copy(run->event, run->helper, source, run->directory, "copy", 0,
-                                    MAX_VIRTUAL, &image_run_handler, run, &run->task),
+                                    MAX_VIRTUAL, UINT64_MAX, &image_run_handler, run, &run->task),
                          0);
         while (run->task && run->n_progress == 0)
                 assert_true(sd_event_run(run->event, 30 * USEC_PER_SEC) > 0);
@@ -326,7 +345,7 @@ static void test_full(void **state) {
          * finds out on the way. */
         assert_return_code(ftruncate(source, (off_t) (7 * MIB)), errno);
         assert_int_equal(image_copy(run->event, run->helper, source, run->directory, "copy", 0,
-                                    MAX_VIRTUAL, &image_run_handler, run, &run->task),
+                                    MAX_VIRTUAL, UINT64_MAX, &image_run_handler, run, &run->task),
                          0);
         image_run_reset(run);
         _cleanup_close_ int other = make_file(run, "other", 0);
@@ -431,7 +450,8 @@ int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, image_run_setup, image_run_teardown)
         const struct CMUnitTest tests[] = {
                 TEST(test_sparse),   TEST(test_zeros),  TEST(test_grow),     TEST(test_qcow2),
-                TEST(test_rejected), TEST(test_exists), TEST(test_descriptors), TEST(test_cancel),
+                TEST(test_rejected), TEST(test_not_allowed), TEST(test_exists), TEST(test_descriptors),
+                TEST(test_cancel),
                 TEST(test_killed),   TEST(test_shrinks), TEST(test_full),    TEST(test_readonly),
                 TEST(test_empty),    TEST(test_temporary),
         };
