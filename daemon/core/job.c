@@ -205,7 +205,6 @@ static int job_run_step(Job *job, Error *error) {
         job->progress_at = 0;
         job->bytes = 0;
         job_record_begin(job);
-        observer_job_changed(job);
 
         job->in_step = true;
         int r = FAULT(JOB_RUN_BEFORE, error);
@@ -260,7 +259,8 @@ static void job_advance(Job *job) {
 
                 r = job->undoing ? job_undo_step(job, &error) : job_run_step(job, &error);
                 if (!job_take_outcome(job, r, &error)) {
-                        observer_job_changed(job); /* whether it can be cancelled is another now */
+                        /* Only now: what is over at once, or had nothing to do, is not worth a word. */
+                        observer_job_changed(job);
                         return;
                 }
         }
@@ -309,7 +309,7 @@ static const char *phase_while(const Job *job, const char *said) {
                 { "writing to disk", "waiting for the disk" },
         };
 
-        for (size_t i = 0; i < ELEMENTSOF(others); i++)
+        for (size_t i = 0; said && i < ELEMENTSOF(others); i++)
                 if (streq(others[i][0], said))
                         return others[i][1];
         return job->steps[job->current].phase;

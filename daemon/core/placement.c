@@ -500,10 +500,10 @@ static int tell_pins(Search *s) {
         bool near = s->request->device_node >= 0 && cpu_set_count(&nodes) == 1 &&
                     cpu_set_has(&nodes, (unsigned) s->request->device_node);
         return findings_add(s->findings, SEVERITY_INFO, ERROR_NONE, "cpu-pins", NULL,
-                            "The VM's CPUs are pinned to %s (node %s%s%s): %u cores, %u thread%s of each, %u "
+                            "The VM's CPUs are pinned to %s (node %s%s%s): %u core%s, %u thread%s of each, %u "
                             "cache%s; QEMU's other threads run on %s",
                             cpus, where, near ? ", next to " : "", near ? s->request->device : "",
-                            s->choice.n_cores, s->choice.threads, s->choice.threads > 1 ? "s" : "",
+                            s->choice.n_cores, s->choice.n_cores > 1 ? "s" : "", s->choice.threads, s->choice.threads > 1 ? "s" : "",
                             s->choice.n_caches, s->choice.n_caches > 1 ? "s" : "",
                             *emulator ? emulator : "the same ones");
 }

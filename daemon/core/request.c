@@ -104,6 +104,15 @@ static int check_range(const char *option, uint64_t value, uint64_t min, uint64_
                          (unsigned long long) value, (unsigned long long) min, (unsigned long long) max);
 }
 
+static int check_size(const char *option, uint64_t value, uint64_t min, uint64_t max, Error *error) {
+        char is[SIZE_TEXT_MAX], from[SIZE_TEXT_MAX], to[SIZE_TEXT_MAX];
+
+        if (value >= min && value <= max)
+                return 0;
+        return error_set(error, ERROR_INVALID_OPTION, "%s is %s, but must be from %s to %s", option,
+                         format_size(value, is), format_size(min, from), format_size(max, to));
+}
+
 static int check_choice(const char *option, const char *value, const char *choices, Error *error) {
         _cleanup_strv_ char **known = NULL;
         int r;
@@ -120,11 +129,11 @@ static int check_choice(const char *option, const char *value, const char *choic
 static int check_numbers(const VmRequest *request, Error *error) {
         int r;
 
-        r = check_range("memory", request->memory, MEMORY_MIN, MEMORY_MAX, error);
+        r = check_size("memory", request->memory, MEMORY_MIN, MEMORY_MAX, error);
         if (r >= 0)
                 r = check_range("cpus", request->cpus, 1, CPUS_MAX, error);
         if (r >= 0)
-                r = check_range("disk-size", request->disk_size, 0, DISK_MAX, error);
+                r = check_size("disk-size", request->disk_size, 0, DISK_MAX, error);
         if (r >= 0)
                 r = check_range("io-threads", request->io_threads, 0, IO_THREADS_MAX, error);
         if (r >= 0 && request->memory % MIB != 0)
