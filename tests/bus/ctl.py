@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import subprocess
-import tempfile
 
 import fixture
 import mocksys
@@ -38,10 +37,7 @@ class CtlTest(fixture.BusTest):
 
     @classmethod
     def setUpClass(cls):
-        helpers = tempfile.mkdtemp(prefix='helpers-')
-        os.symlink(f'{BUILD}/tests/bus/vmkit-device', f'{helpers}/vmkit-device')
-        os.symlink(f'{BUILD}/daemon/vmkit-image', f'{helpers}/vmkit-image')
-        fixture.VMKITD_ENVIRONMENT['VMKIT_HELPER_DIR'] = helpers
+        fixture.use_mock_kernel()
         super().setUpClass()
         cls.image = cls.bus.path('image.qcow2')
         subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', cls.image, '4M'], check=True)

@@ -602,6 +602,19 @@ class Bus:
 VMKITD_ENVIRONMENT = {'VMKIT_HELPER_DIR': f'{BUILD}/daemon'}
 
 
+# Binds and releases in a kernel made of files (mock/kernel.c).
+MOCK_HELPER = f'{BUILD}/tests/bus/vmkit-device'
+
+
+def use_mock_kernel():
+    """Devices of the host can be moved from here on. Returns the directory of vmkitd's helpers."""
+    helpers = tempfile.mkdtemp(prefix='helpers-')
+    os.symlink(MOCK_HELPER, f'{helpers}/vmkit-device')
+    os.symlink(f'{BUILD}/daemon/vmkit-image', f'{helpers}/vmkit-image')
+    VMKITD_ENVIRONMENT['VMKIT_HELPER_DIR'] = helpers
+    return helpers
+
+
 @functools.lru_cache(None)
 def unit_capabilities():
     with open(f'{SOURCE}/systemd/vmkitd.service.in', encoding='utf-8') as file:

@@ -66,10 +66,7 @@ class ProgramTest(fixture.BusTest):
 
     @classmethod
     def setUpClass(cls):
-        helpers = tempfile.mkdtemp(prefix='helpers-')
-        os.symlink(f'{BUILD}/tests/bus/vmkit-device', f'{helpers}/vmkit-device')
-        os.symlink(f'{BUILD}/daemon/vmkit-image', f'{helpers}/vmkit-image')
-        fixture.VMKITD_ENVIRONMENT['VMKIT_HELPER_DIR'] = helpers
+        fixture.use_mock_kernel()
         super().setUpClass()
         cls.home = tempfile.mkdtemp(prefix='home-')
         os.chown(cls.home, fixture.ALICE, fixture.ALICE)

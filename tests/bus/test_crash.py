@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import unittest
 
 import fixture
@@ -25,12 +24,11 @@ from fixture import BUILD, GLib, MANAGER, NAME, PREFIX, Refused, wait_until
 UNIT = (mocksys.GPU, mocksys.GPU_AUDIO)
 HOME = {mocksys.GPU: 'nouveau', mocksys.GPU_AUDIO: 'snd_hda_intel'}
 ATTRIBUTES = {'driver_override': '(null)', 'd3cold_allowed': '1', 'power/control': 'auto'}
-MOCK_HELPER = f'{BUILD}/tests/bus/vmkit-device'
 
 
 def fault_points():
     """Name and whether it can be made to fail; none if vmkit was built without."""
-    lines = subprocess.run([MOCK_HELPER, 'faults'], text=True, capture_output=True, check=False).stdout.split('\n')
+    lines = subprocess.run([fixture.MOCK_HELPER, 'faults'], text=True, capture_output=True, check=False).stdout.split('\n')
     return {words[0]: len(words) > 1 for words in map(str.split, lines) if words}
 
 
@@ -61,10 +59,7 @@ class CrashTest(fixture.BusTest):
 
     @classmethod
     def setUpClass(cls):
-        helpers = tempfile.mkdtemp(prefix='helpers-')
-        os.symlink(MOCK_HELPER, f'{helpers}/vmkit-device')
-        os.symlink(f'{BUILD}/daemon/vmkit-image', f'{helpers}/vmkit-image')
-        fixture.VMKITD_ENVIRONMENT['VMKIT_HELPER_DIR'] = helpers
+        fixture.use_mock_kernel()
         super().setUpClass()
         cls.jobs = set()
 

@@ -5,7 +5,6 @@ back to the host. Services, the initramfs and what dpkg does are the lab's."""
 
 import os
 import subprocess
-import tempfile
 
 import fixture
 import mocksys
@@ -31,10 +30,7 @@ class Removal(fixture.BusTest):
 
     @classmethod
     def setUpClass(cls):
-        helpers = tempfile.mkdtemp(prefix='helpers-')
-        os.symlink(f'{BUILD}/tests/bus/vmkit-device', f'{helpers}/vmkit-device')
-        os.symlink(f'{BUILD}/daemon/vmkit-image', f'{helpers}/vmkit-image')
-        fixture.VMKITD_ENVIRONMENT['VMKIT_HELPER_DIR'] = helpers
+        helpers = fixture.use_mock_kernel()
         os.symlink('/bin/true', f'{helpers}/deb-systemd-invoke')        # no service of this machine is stopped
         cls.helpers = helpers
         super().setUpClass()

@@ -9,6 +9,8 @@
 #   contains TEXT                 the output of the last command has it (lacks: has it not)
 #   guest COMMAND…                in alice's gaming-vm, once cloud-init is done there
 #   typing SCRIPT as USER …       the command on a terminal, with an expect script at its keyboard
+#   with_password WORDS as USER … the command on a terminal, where the administrator's password is asked for once,
+#                                 behind these words
 #   driver ADDRESS NAME           the function is on that driver now
 #   wedge_module                  loads tests/lab/wedge, a driver that does not let go
 #   reset_host                    the reset button of the lab host; returns when it is up again
@@ -204,6 +206,24 @@ typing() {
                 </dev/null >"$OUTPUT" 2>&1 || code=$?
         show_output
         return "$code"
+}
+
+# with_password WORDS as USER COMMAND…
+with_password() {
+        local words=$1
+        shift
+        typing "
+        expect \"$words\"
+        expect \"Password: \"
+        sleep 3        ;# what is typed before the echo is off is thrown away
+        send \"lab\\r\"
+        expect {
+                \"Password: \" { puts \"\\nasked twice\"; exit 98 }
+                eof
+        }
+        lassign [wait] pid id failed status
+        exit \$status
+" "$@"
 }
 
 set -E

@@ -58,17 +58,6 @@ with TerminalAgent():
                    passthrough_devices=[find_gpu(), find_nvme()]).create().state)'
 expect_fail 1 as bob python3 -c "$create"
 contains AccessDenied org.vmkit.create-vm
-typing '
-        expect "bobs-vm"
-        expect "Password: "
-        sleep 3        ;# what is typed before the echo is off is thrown away
-        send "lab\r"
-        expect {
-                "Password: " { puts "\nasked twice"; exit 98 }
-                eof
-        }
-        lassign [wait] pid id failed status
-        exit $status
-' as bob python3 -c "$create"
+with_password bobs-vm as bob python3 -c "$create"
 contains stopped
 as bob vmkitctl destroy --yes bobs-vm
