@@ -203,7 +203,6 @@ static const char *const package_names[_PACKAGE_MAX][_PACKAGES_MAX] = {
                               "libvirt qemu-base", "libvirt-daemon-qemu" },
         [PACKAGE_UEFI] = { "OVMF", "ovmf", "edk2-ovmf", "edk2-ovmf", "qemu-ovmf-x86_64" },
         [PACKAGE_QEMU_IMG] = { "qemu-img", "qemu-utils", "qemu-img", "qemu-img", "qemu-img" },
-        [PACKAGE_XORRISO] = { "xorriso", "xorriso", "xorriso", "libisoburn", "xorriso" },
         [PACKAGE_SWTPM] = { "swtpm", "swtpm swtpm-tools", "swtpm swtpm-tools", "swtpm", "swtpm" },
         [PACKAGE_POLKIT] = { "polkit", "polkitd", "polkit", "polkit", "polkit" },
 };

@@ -34,7 +34,6 @@ typedef enum HostPackage {
         PACKAGE_LIBVIRT,
         PACKAGE_UEFI,
         PACKAGE_QEMU_IMG,
-        PACKAGE_XORRISO,
         PACKAGE_SWTPM,
         PACKAGE_POLKIT,
         _PACKAGE_MAX,

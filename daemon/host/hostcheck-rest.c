@@ -162,7 +162,6 @@ typedef struct Tool {
 
 static const Tool tools[] = {
         { "qemu-img", "images of other formats", PACKAGE_QEMU_IMG },
-        { "xorriso", "cloud-init", PACKAGE_XORRISO },
         { "swtpm", "--tpm", PACKAGE_SWTPM },
         { "pkttyagent", "passwords on a terminal", PACKAGE_POLKIT },
 };

@@ -130,7 +130,7 @@ static int grow_qcow2(int fd, uint64_t size, Error *error) {
         (void) snprintf(size_text, sizeof(size_text), "%llu", (unsigned long long) size);
         return run_tool((const char *const[]) { "qemu-img", "resize", "-q", "-f", "qcow2", "--",
                                                path, size_text, NULL },
-                        -EBADF, fd, "qemu-utils", error);
+                        fd, "qemu-utils", error);
 }
 
 static int grow_raw(int fd, uint64_t size, Error *error) {
@@ -212,7 +212,7 @@ static int create_overlay(int fd, const Copy *copy, const ImageInfo *base, Error
                         (unsigned long long) MAX(base->virtual_size, copy->grow_to));
         return run_tool((const char *const[]) { "qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", base->format,
                                                "-b", copy->base, "--", path, size, NULL },
-                        -EBADF, fd, "qemu-utils", error);
+                        fd, "qemu-utils", error);
 }
 
 /* What judges images refuses those with a base; this one is of our own making. */

@@ -11,7 +11,7 @@ static int create_qcow2(int fd, uint64_t size, Error *error) {
         (void) snprintf(size_text, sizeof(size_text), "%llu", (unsigned long long) size);
         return run_tool((const char *const[]) { "qemu-img", "create", "-q", "-f", "qcow2", "--",
                                                path, size_text, NULL },
-                        -EBADF, fd, "qemu-utils", error);
+                        fd, "qemu-utils", error);
 }
 
 int operation_empty(struct json_object *request, ImageInfo *ret, Error *error) {

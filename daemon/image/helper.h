@@ -36,10 +36,9 @@ int reflink(int source, int target, uint64_t size, Error *error);
 /* Copies the first size bytes, holes as holes. Reports progress. */
 int transfer(int source, int target, uint64_t size, Error *error);
 
-/* Runs a program of PATH with exactly that command line and waits for it. It has output_fd as
- * standard output (below 0: none), extra_fd under its own number (below 0: none) and no more. */
-int run_tool(const char *const argv[], int output_fd, int extra_fd, const char *package,
-             Error *error);
+/* Runs a program of PATH with exactly that command line and waits for it. It has extra_fd
+ * under its own number (below 0: none) and no more; what it prints is not read. */
+int run_tool(const char *const argv[], int extra_fd, const char *package, Error *error);
 
 int tool_missing(const char *tool, const char *package, Error *error);
 void log_tool_messages(const char *tool, int fd);

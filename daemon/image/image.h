@@ -84,7 +84,7 @@ typedef struct CloudInit {
 /* What the caller gave, but for user_data_fd. InvalidOption names what is wrong. */
 int cloud_init_check(const CloudInit *cloud_init, Error *error);
 /* Writes the NoCloud seed ISO dir_path/seed.iso, in place of an older one: json-c writes the
- * documents (JSON is YAML), xorriso the image. With ssh_keys: password login off. Where the
+ * documents (JSON is YAML), libarchive the image. With ssh_keys: password login off. Where the
  * caller's own user-data says something else, that holds. done() has info with format "raw". */
 int image_make_seed(sd_event *event, const char *helper, const CloudInit *cloud_init,
                     const char *dir_path, const ImageHandler *handler, void *userdata,

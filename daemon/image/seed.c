@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* xorriso reads files by name, so the documents of a seed have names for a moment, in a directory
- * of their own that only root can enter. SIGTERM waits for that moment to pass; xorriso, which gets
- * it too, does not let it become long. */
+/* The documents of a seed go from memory into an ISO 9660 image that has no name until it is complete. */
 
+#include <archive.h>
+#include <archive_entry.h>
 #include <fcntl.h>
-#include <sys/stat.h>
+#include <time.h>
 
-#include "base/io.h"
 #include "base/json.h"
 #include "cloud-init.h"
 #include "format.h"
@@ -15,11 +14,8 @@
 #include "temporary.h"
 
 #define SEED "seed.iso"
-#define DOCUMENTS ".seed.new"
 #define VOLUME_ID "cidata" /* cloud-init looks for it */
 #define USER_DATA_SIZE_MAX (64 * KIB)
-
-static const char *const document_names[] = { "meta-data", "user-data" };
 
 static int read_theirs(struct json_object *request, char **ret, size_t *ret_size, Error *error) {
         _cleanup_free_ char *data = NULL;
@@ -51,65 +47,65 @@ static int read_theirs(struct json_object *request, char **ret, size_t *ret_size
         return 0;
 }
 
-static int write_document(int dir_fd, const char *name, const void *data, size_t size) {
-        _cleanup_close_ int fd =
-                openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+typedef struct archive *ArchiveWriter;
 
-        return fd < 0 ? -errno : write_all(fd, data, size);
+static ArchiveWriter writer_free(ArchiveWriter a) {
+        if (a)
+                (void) archive_write_free(a);
+        return NULL;
+}
+DEFINE_CLEANUP(ArchiveWriter, writer_free);
+
+static int writer_failed(ArchiveWriter a, Error *error) {
+        return error_set_errno(error, archive_errno(a) > 0 ? -archive_errno(a) : -EIO, "Could not write the seed");
 }
 
-static void remove_documents(int dir_fd) {
-        _cleanup_close_ int fd =
-                openat(dir_fd, DOCUMENTS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-        for (size_t i = 0; fd >= 0 && i < ELEMENTSOF(document_names); i++)
-                (void) unlinkat(fd, document_names[i], 0);
-        (void) unlinkat(dir_fd, DOCUMENTS, AT_REMOVEDIR);
+/* cloud-init goes by the label; Rock Ridge and Joliet keep the names as they are. */
+static int begin_iso(ArchiveWriter a, int fd, Error *error) {
+        if (archive_write_set_format_iso9660(a) != ARCHIVE_OK ||
+            archive_write_set_options(a, "volume-id=" VOLUME_ID ",joliet,rockridge=useful") != ARCHIVE_OK ||
+            archive_write_set_bytes_in_last_block(a, 1) != ARCHIVE_OK || archive_write_open_fd(a, fd) != ARCHIVE_OK)
+                return writer_failed(a, error);
+        return 0;
 }
 
-static int write_documents(int dir_fd, const char *meta_data, const void *user_data,
-                           size_t user_data_size) {
-        _cleanup_close_ int fd = -EBADF;
+static int add_document(ArchiveWriter a, const char *name, const void *data, size_t size, Error *error) {
+        struct archive_entry *entry = archive_entry_new();
         int r;
 
-        remove_documents(dir_fd); /* of a process that was killed */
-        if (mkdirat(dir_fd, DOCUMENTS, 0700) < 0)
-                return -errno;
-
-        fd = openat(dir_fd, DOCUMENTS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-
-        r = write_document(fd, document_names[0], meta_data, strlen(meta_data));
-        return r < 0 ? r : write_document(fd, document_names[1], user_data, user_data_size);
-}
-
-static int make_iso(const char *directory, int fd, Error *error) {
-        _cleanup_free_ char *path = NULL;
-
-        if (asprintf(&path, "%s/" DOCUMENTS, directory) < 0)
+        if (!entry)
                 return -ENOMEM;
+        archive_entry_set_pathname(entry, name);
+        archive_entry_set_filetype(entry, AE_IFREG);
+        archive_entry_set_perm(entry, 0444);
+        archive_entry_set_size(entry, (la_int64_t) size);
+        archive_entry_set_mtime(entry, time(NULL), 0);
+        r = archive_write_header(a, entry);
+        archive_entry_free(entry);
 
-        return run_tool((const char *const[]) { "xorriso", "-as", "mkisofs", "-quiet", "-V",
-                                               VOLUME_ID, "-J", "-R", path, NULL },
-                        fd, -EBADF, "xorriso", error);
+        if (r != ARCHIVE_OK || archive_write_data(a, data, size) != (la_ssize_t) size)
+                return writer_failed(a, error);
+        return 0;
 }
 
-static int write_iso(const char *directory, int dir_fd, const char *meta_data,
-                     const void *user_data, size_t user_data_size, int fd, Error *error) {
+static int write_iso(const char *meta_data, const void *user_data, size_t user_data_size, int fd, Error *error) {
+        _cleanup_(writer_freep) ArchiveWriter a = archive_write_new();
         int r;
 
-        r = write_documents(dir_fd, meta_data, user_data, user_data_size);
+        if (!a)
+                return -ENOMEM;
+        r = begin_iso(a, fd, error);
+        if (r >= 0)
+                r = add_document(a, "meta-data", meta_data, strlen(meta_data), error);
+        if (r >= 0)
+                r = add_document(a, "user-data", user_data, user_data_size, error);
         if (r < 0)
-                (void) error_set_errno(error, r, "Could not write the documents of the seed");
-        else
-                r = make_iso(directory, fd, error);
-        remove_documents(dir_fd);
-        return r;
+                return r;
+        return archive_write_close(a) == ARCHIVE_OK ? 0 : writer_failed(a, error);
 }
 
-static int make_seed(struct json_object *request, int dir_fd, const char *meta_data,
-                     const void *user_data, size_t user_data_size, ImageInfo *ret, Error *error) {
+static int make_seed(int dir_fd, const char *meta_data, const void *user_data, size_t user_data_size, ImageInfo *ret,
+                     Error *error) {
         _cleanup_temporary_ Temporary t = TEMPORARY_INIT;
         int r;
 
@@ -118,8 +114,7 @@ static int make_seed(struct json_object *request, int dir_fd, const char *meta_d
                 return error_set_errno(error, r, "Could not create the seed");
 
         temporary_block_sigterm();
-        r = write_iso(json_string(request, "directory"), dir_fd, meta_data, user_data,
-                      user_data_size, t.fd, error);
+        r = write_iso(meta_data, user_data, user_data_size, t.fd, error);
         if (r >= 0 && temporary_is_cancelled())
                 r = error_set(error, ERROR_CANCELLED, "Writing the seed was cancelled");
         if (r < 0)
@@ -152,5 +147,5 @@ int operation_seed(struct json_object *request, ImageInfo *ret, Error *error) {
                                  &user_data_size);
         if (r < 0)
                 return r;
-        return make_seed(request, dir_fd, meta_data, user_data, user_data_size, ret, error);
+        return make_seed(dir_fd, meta_data, user_data, user_data_size, ret, error);
 }

@@ -27,16 +27,12 @@ static void limit(pid_t pid) {
 }
 
 /* Three standard streams and extra_fd, which stays where it is. */
-static int add_streams(posix_spawn_file_actions_t *actions, int output_fd, int messages_fd,
-                       int extra_fd) {
+static int add_streams(posix_spawn_file_actions_t *actions, int messages_fd, int extra_fd) {
         int r;
 
         r = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-        if (r == 0 && output_fd >= 0)
-                r = posix_spawn_file_actions_adddup2(actions, output_fd, STDOUT_FILENO);
-        else if (r == 0)
-                r = posix_spawn_file_actions_addopen(actions, STDOUT_FILENO, "/dev/null", O_WRONLY,
-                                                     0);
+        if (r == 0)
+                r = posix_spawn_file_actions_addopen(actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
         if (r == 0)
                 r = posix_spawn_file_actions_adddup2(actions, messages_fd, STDERR_FILENO);
         if (r == 0 && extra_fd >= 0) /* onto itself: takes O_CLOEXEC away */
@@ -44,8 +40,7 @@ static int add_streams(posix_spawn_file_actions_t *actions, int output_fd, int m
         return -r;
 }
 
-static int start(const char *const argv[], int output_fd, int messages_fd, int extra_fd,
-                 pid_t *ret) {
+static int start(const char *const argv[], int messages_fd, int extra_fd, pid_t *ret) {
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attributes;
         sigset_t all, none;
@@ -65,7 +60,7 @@ static int start(const char *const argv[], int output_fd, int messages_fd, int e
         (void) posix_spawnattr_setflags(&attributes,
                                         POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
 
-        r = add_streams(&actions, output_fd, messages_fd, extra_fd);
+        r = add_streams(&actions, messages_fd, extra_fd);
         if (r >= 0)
                 r = -posix_spawnp(ret, argv[0], &actions, &attributes, (char *const *) argv,
                                   environ);
@@ -105,8 +100,7 @@ int tool_missing(const char *tool, const char *package, Error *error) {
         return r;
 }
 
-int run_tool(const char *const argv[], int output_fd, int extra_fd, const char *package,
-             Error *error) {
+int run_tool(const char *const argv[], int extra_fd, const char *package, Error *error) {
         _cleanup_close_ int messages_fd = memfd_create("messages", MFD_CLOEXEC);
         int r, status;
         pid_t pid;
@@ -114,7 +108,7 @@ int run_tool(const char *const argv[], int output_fd, int extra_fd, const char *
         if (messages_fd < 0)
                 return error_set_errno(error, -errno, "Could not run %s", argv[0]);
 
-        r = start(argv, output_fd, messages_fd, extra_fd, &pid);
+        r = start(argv, messages_fd, extra_fd, &pid);
         if (r == -ENOENT)
                 return tool_missing(argv[0], package, error);
         if (r < 0)

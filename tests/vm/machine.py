@@ -141,7 +141,7 @@ def _prepare():
 
 def enter(then=fixture.enter, needs_image=True):
     """Goes on where libvirt is the test's own, or ends the program where that cannot be."""
-    missing = [p for p in ('libvirtd', 'virtlogd', 'qemu-system-x86_64', 'qemu-img', 'xorriso', 'ip')
+    missing = [p for p in ('libvirtd', 'virtlogd', 'qemu-system-x86_64', 'qemu-img', 'ip')
                if not shutil.which(p, path='/usr/sbin:/usr/bin:/sbin:/bin')]
     if missing:
         print(f'skipped: not found: {", ".join(missing)}')
