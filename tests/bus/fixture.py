@@ -651,6 +651,10 @@ class BusTest(unittest.TestCase):
         if result and len(result.failures) + len(result.errors) > before:
             log = self.bus.log('vmkitd')[getattr(self, 'log_start', 0):]
             sys.stderr.write(f'--- vmkitd during {self.id()}\n{log}---\n')
+            for name, process in self.bus.processes.items():
+                if process.poll() is not None:
+                    sys.stderr.write(f'--- {name} ended with status {process.returncode}\n'
+                                     f'{self.bus.log(name)[-4000:]}---\n')
             self.after_failure()
         return result
 
