@@ -64,6 +64,7 @@ in_order 'Stopping vmkit-guests.service' 'org.vmkit.Manager.StopAllVMs' "The VM 
 lacks 'left over' 'interrupted operation'
 
 as root systemctl start vmkitd.service
+eventually 240 has_settled || fail 'vmkitd has not settled'
 as root ls -A /var/lib/vmkit/claims
 [ ! -s "$OUTPUT" ] || fail 'claims are left'
 as alice vmkitctl list
