@@ -11,6 +11,7 @@ from fixture import BUILD
 
 PROGRAM = '''
 import json
+import os
 from vmkit import *
 
 def read_until(connection, words):
@@ -24,6 +25,7 @@ def read_until(connection, words):
 vm = SecureVM("by-python", memory="512M", cpus=1, image="@quick", firmware="bios", network="none", graphics="vnc")
 vm.create().start()
 with vm.console() as console:
+    assert os.get_blocking(console.fileno())
     console.settimeout(300)
     read_until(console, b"# ")
     console.sendall(b"echo the-answer-is-$((6 * 7))\\n")

@@ -21,6 +21,13 @@ _INTERFACE = 'org.vmkit.VM'
 _OWN_OPTION = ('gpu', 'nvme')
 
 
+def _blocking_socket(fd: int) -> socket.socket:
+    """What a Python program expects of a new socket; the service's end of it does not block."""
+    connection = socket.socket(fileno=fd)
+    connection.setblocking(True)
+    return connection
+
+
 class Finding(NamedTuple):
     """Something that is to be said about a VM before it is created; severity is fail, warn or info."""
 
@@ -198,12 +205,12 @@ class SecureVM:
     def console(self) -> socket.socket:
         """The guest's first serial port, as a connected socket. One is open at a time; closing it ends it."""
         fd, = self._open('OpenConsole')
-        return socket.socket(fileno=fd)
+        return _blocking_socket(fd)
 
     def display(self) -> tuple[str, socket.socket]:
         """A connection to the emulated display, and what is spoken on it: spice or vnc."""
         protocol, fd = self._open('OpenDisplay')
-        return protocol, socket.socket(fileno=fd)
+        return protocol, _blocking_socket(fd)
 
     # How
 
