@@ -17,6 +17,7 @@ forget_tree() {
         (cd "$LAB/tree" && find . -type f ! -path './usr/local/*' -printf '/%P\0') |
                 ssh -F "$LAB_RUN/ssh_config" root@lab 'xargs -0 rm
                         rm -r /etc/vmkit /var/lib/vmkit
+                        rm -rf /usr/lib/python3/dist-packages/vmkit /usr/lib/python3/dist-packages/vmkit-*
                         rm -f /etc/apparmor.d/local/abstractions/libvirt-qemu
                         systemctl daemon-reload'
 }
