@@ -29,8 +29,9 @@ vm = SecureVM("gaming-vm")
 print(vm.state, vm.addresses)
 with vm.console() as console:
     console.sendall(b"\r")
-    while b"login: " not in console.recv(4096):
-        pass
+    shown = b""
+    while b"login: " not in shown:
+        shown += console.recv(4096)
 vm.stop(timeout=100, force=True).destroy()'
 contains running
 devices_are_home
