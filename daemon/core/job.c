@@ -281,6 +281,11 @@ void job_step_done(Job *job, int r, const Error *error) {
         job_advance(job);
 }
 
+void job_vm_state_changed(Job *job) {
+        if (job->in_step && !job->undoing && job->steps[job->current].state_changed)
+                job->steps[job->current].state_changed(job);
+}
+
 static int on_start(sd_event_source *source, void *userdata) {
         Job *job = userdata;
 

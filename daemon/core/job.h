@@ -27,6 +27,7 @@ typedef struct JobStep {
         int (*run)(Job *job, Error *error);
         int (*undo)(Job *job, Error *error);  /* NULL: nothing to undo */
         void (*cancel)(Job *job);             /* hurries an asynchronous run() up; NULL: cannot be */
+        void (*state_changed)(Job *job);      /* of the VM, during an asynchronous run(); NULL: of no matter */
 } JobStep;
 
 typedef enum JobState {
@@ -89,6 +90,9 @@ DEFINE_CLEANUP(Job *, job_free);
 
 /* The end of an asynchronous step. The error is copied. */
 void job_step_done(Job *job, int r, const Error *error);
+
+/* Tells the step under way that the state of the job's VM is another. */
+void job_vm_state_changed(Job *job);
 
 /* What a step is at, where it has more to tell than its phase. Told with the progress. */
 void job_set_phase(Job *job, const char *phase);

@@ -146,13 +146,12 @@ static void cancel_stop(Job *job) {
         stop_evaluate(job);
 }
 
-const JobStep vm_stop_step = { .phase = "waiting for the guest", .run = run_stop, .cancel = cancel_stop };
-
-void vm_stop_state_changed(Vm *vm) {
-        if (vm->job && vm->job->in_step && !vm->job->undoing &&
-            vm->job->steps[vm->job->current].run == run_stop)
-                stop_evaluate(vm->job);
-}
+const JobStep vm_stop_step = {
+        .phase = "waiting for the guest",
+        .run = run_stop,
+        .cancel = cancel_stop,
+        .state_changed = stop_evaluate,
+};
 
 StopData *stop_data_free(StopData *data) {
         if (data) {
@@ -256,7 +255,8 @@ void vm_state_changed(Vm *vm, DomainState state) {
         if (vm->state == DOMAIN_STOPPED)
                 pages_vm_stopped(vm->manager, vm->spec->uuid);
         observer_vm_changed(vm);
-        vm_stop_state_changed(vm);
+        if (vm->job)
+                job_vm_state_changed(vm->job);
 }
 
 /* The guest may have ended while another job was at work on the VM. One that failed to return the devices is

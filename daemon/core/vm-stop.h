@@ -23,6 +23,3 @@ DEFINE_CLEANUP(StopData *, stop_data_free);
 int stop_job_new(Vm *vm, const char *operation, uid_t caller, const StopOptions *options, Job **ret);
 
 extern const JobStep vm_stop_step;
-
-/* Tells a stop step of the VM's job that the domain's state is another. */
-void vm_stop_state_changed(Vm *vm);

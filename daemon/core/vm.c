@@ -108,6 +108,11 @@ int vm_check_idle(const Vm *vm, Error *error) {
         return 0;
 }
 
+int vm_refuse_state(const Vm *vm, const char *what, Error *error) {
+        return error_set(error, ERROR_WRONG_STATE, "The VM %s is %s: it cannot be %s", vm->spec->name, vm_state(vm),
+                         what);
+}
+
 bool vm_holds_device(const Vm *vm, const VmDevice *device) {
         if (!str_empty(vm->spec->on_stop))
                 return streq(vm->spec->on_stop, "hold");
@@ -138,14 +143,6 @@ static int run_reboot(Job *job, Error *error) {
         return virt_reboot(job->manager->virt, job->vm_uuid, on_call_done, job, error);
 }
 
-static int run_pause(Job *job, Error *error) {
-        return virt_suspend(job->manager->virt, job->vm_uuid, on_call_done, job, error);
-}
-
-static int run_resume(Job *job, Error *error) {
-        return virt_resume(job->manager->virt, job->vm_uuid, on_call_done, job, error);
-}
-
 int vm_begin_single(Vm *vm, const char *operation, const JobStep *step, uid_t caller, Job **ret) {
         _cleanup_(job_freep) Job *job = NULL;
         int r;
@@ -165,36 +162,15 @@ int vm_begin_single(Vm *vm, const char *operation, const JobStep *step, uid_t ca
         return 0;
 }
 
-static int check_state(const Vm *vm, DomainState wanted, const char *what, Error *error) {
+int vm_reboot(Vm *vm, uid_t caller, Job **ret, Error *error) {
+        static const JobStep step = { .phase = "asking the guest to reboot", .run = run_reboot };
         int r = vm_check_idle(vm, error);
 
         if (r < 0)
                 return r;
-        if (vm->state != wanted)
-                return error_set(error, ERROR_WRONG_STATE, "The VM %s is %s: it cannot be %s",
-                                 vm->spec->name, vm_state(vm), what);
-        return 0;
-}
-
-int vm_reboot(Vm *vm, uid_t caller, Job **ret, Error *error) {
-        static const JobStep step = { .phase = "asking the guest to reboot", .run = run_reboot };
-        int r = check_state(vm, DOMAIN_RUNNING, "rebooted", error);
-
-        return r < 0 ? r : vm_begin_single(vm, "reboot", &step, caller, ret);
-}
-
-int vm_pause(Vm *vm, uid_t caller, Job **ret, Error *error) {
-        static const JobStep step = { .phase = "pausing", .run = run_pause };
-        int r = check_state(vm, DOMAIN_RUNNING, "paused", error);
-
-        return r < 0 ? r : vm_begin_single(vm, "pause", &step, caller, ret);
-}
-
-int vm_resume(Vm *vm, uid_t caller, Job **ret, Error *error) {
-        static const JobStep step = { .phase = "resuming", .run = run_resume };
-        int r = check_state(vm, DOMAIN_PAUSED, "resumed", error);
-
-        return r < 0 ? r : vm_begin_single(vm, "resume", &step, caller, ret);
+        if (vm->state != DOMAIN_RUNNING)
+                return vm_refuse_state(vm, "rebooted", error);
+        return vm_begin_single(vm, "reboot", &step, caller, ret);
 }
 
 /* --- autostart ------------------------------------------------------------------------------------------ */

@@ -35,6 +35,8 @@ bool vm_is_active(const Vm *vm); /* QEMU is there */
 
 /* Refuses while another operation runs on it, or libvirt is away. */
 int vm_check_idle(const Vm *vm, Error *error);
+/* what: as in "it cannot be …". */
+int vm_refuse_state(const Vm *vm, const char *what, Error *error);
 
 /* The operations. Each sets a job that will begin on the next turn of the loop. caller: the uid. */
 typedef struct StopOptions {

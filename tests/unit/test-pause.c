@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Pause and resume are over when libvirt has answered and its event is there, whichever comes first. Both are
+ * the test's. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/manager.h"
+#include "core/observer.h"
+#include "tree.h"
+
+#define VM "41e1d301-60ba-482f-95ac-c60ad74578a5"
+
+static struct Fixture {
+        Tree *tree;
+        sd_event *event;
+        Manager manager;
+        Observer observer;
+        Vm *vm;
+        Job *job;
+        VirtDone asked; /* of libvirt, and not answered yet */
+        void *asked_data;
+        unsigned n_looks;
+        DomainState seen; /* by who was told that the job has ended */
+} f;
+
+/* --- what is around it -------------------------------------------------------------------------------------- */
+
+int __wrap_virt_suspend(Virt *virt, const char *uuid, VirtDone done, void *userdata, Error *error);
+int __wrap_virt_resume(Virt *virt, const char *uuid, VirtDone done, void *userdata, Error *error);
+bool __wrap_virt_is_connected(const Virt *virt);
+void __wrap_virt_look_again(Virt *virt, const char *uuid);
+
+int __wrap_virt_suspend(Virt *virt, const char *uuid, VirtDone done, void *userdata, Error *error) {
+        assert_string_equal(uuid, VM);
+        f.asked = done;
+        f.asked_data = userdata;
+        return 0;
+}
+
+int __wrap_virt_resume(Virt *virt, const char *uuid, VirtDone done, void *userdata, Error *error) {
+        return __wrap_virt_suspend(virt, uuid, done, userdata, error);
+}
+
+bool __wrap_virt_is_connected(const Virt *virt) {
+        return true;
+}
+
+void __wrap_virt_look_again(Virt *virt, const char *uuid) {
+        assert_string_equal(uuid, VM);
+        f.n_looks++;
+}
+
+static void answer(ErrorCode code) {
+        VirtDone done = f.asked;
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r = code == ERROR_NONE ? 0 : error_set(&error, code, "libvirt says so");
+
+        assert_non_null(done);
+        f.asked = NULL;
+        done(r, r < 0 ? &error : NULL, f.asked_data);
+}
+
+static void on_job(Job *job, void *userdata) {
+}
+
+static void on_job_ended(Job *job, void *userdata) {
+        f.seen = f.vm->state;
+}
+
+static void on_vm(Vm *vm, void *userdata) {
+}
+
+static void add_vm(DomainState state) {
+        VmSpec *spec = vm_spec_new();
+
+        assert_non_null(spec);
+        spec->name = strdup("vm");
+        strcpy(spec->uuid, VM);
+        assert_int_equal(vm_new(&f.manager, spec, &f.vm), 0);
+        f.vm->state = state;
+}
+
+static void begin(int (*operation)(Vm *vm, uid_t caller, Job **ret, Error *error)) {
+        assert_true(operation(f.vm, 1000, &f.job, NULL) >= 0);
+        assert_true(sd_event_run(f.event, UINT64_MAX) > 0);
+        assert_non_null(f.asked);
+}
+
+static int setup(void **state) {
+        f = (struct Fixture) { .tree = tree_new(), .seen = DOMAIN_UNKNOWN };
+        tree_mkdir(f.tree, "jobs");
+        assert_true(sd_event_new(&f.event) >= 0);
+        f.observer = (Observer) { .job_added = on_job, .job_removed = on_job, .job_changed = on_job,
+                                  .job_ended = on_job_ended, .vm_changed = on_vm };
+        f.manager = (Manager) { .event = f.event, .observer = &f.observer, .root_fd = f.tree->fd,
+                                .state_fd = f.tree->fd };
+        return 0;
+}
+
+static int teardown(void **state) {
+        f.manager.observer = NULL;
+        while (f.manager.n_jobs > 0)
+                job_free(f.manager.jobs[0]);
+        while (f.manager.n_vms > 0)
+                vm_free(f.manager.vms[0]);
+        free(f.manager.jobs);
+        free(f.manager.vms);
+        sd_event_unref(f.event);
+        tree_free(f.tree);
+        return 0;
+}
+
+/* --- tests -------------------------------------------------------------------------------------------------- */
+
+static void test_answer_before_event(void **state) {
+        add_vm(DOMAIN_RUNNING);
+        begin(vm_pause);
+        answer(ERROR_NONE);
+        assert_int_equal(f.job->state, JOB_RUNNING);
+        vm_state_changed(f.vm, DOMAIN_PAUSED);
+        assert_int_equal(f.job->state, JOB_DONE);
+        assert_int_equal(f.seen, DOMAIN_PAUSED);
+}
+
+static void test_event_before_answer(void **state) {
+        add_vm(DOMAIN_PAUSED);
+        begin(vm_resume);
+        vm_state_changed(f.vm, DOMAIN_RUNNING);
+        assert_int_equal(f.job->state, JOB_RUNNING);
+        answer(ERROR_NONE);
+        assert_int_equal(f.job->state, JOB_DONE);
+        assert_int_equal(f.seen, DOMAIN_RUNNING);
+}
+
+/* What libvirt sent of the operation before must not end the one after it. */
+static void test_one_after_the_other(void **state) {
+        add_vm(DOMAIN_RUNNING);
+        begin(vm_pause);
+        answer(ERROR_NONE);
+        vm_state_changed(f.vm, DOMAIN_PAUSED);
+        begin(vm_resume);
+        answer(ERROR_NONE);
+        assert_int_equal(f.job->state, JOB_RUNNING);
+        vm_state_changed(f.vm, DOMAIN_RUNNING);
+        assert_int_equal(f.job->state, JOB_DONE);
+        assert_int_equal(f.seen, DOMAIN_RUNNING);
+}
+
+static void test_asleep_by_itself(void **state) {
+        add_vm(DOMAIN_SUSPENDED);
+        begin(vm_resume);
+        answer(ERROR_NONE);
+        vm_state_changed(f.vm, DOMAIN_PAUSED);
+        assert_int_equal(f.job->state, JOB_RUNNING);
+        vm_state_changed(f.vm, DOMAIN_RUNNING);
+        assert_int_equal(f.job->state, JOB_DONE);
+}
+
+static void test_stopped_meanwhile(void **state) {
+        add_vm(DOMAIN_PAUSED);
+        begin(vm_resume);
+        answer(ERROR_NONE);
+        vm_state_changed(f.vm, DOMAIN_STOPPED);
+        assert_int_equal(f.job->state, JOB_DONE);
+}
+
+static void test_event_is_lost(void **state) {
+        add_vm(DOMAIN_RUNNING);
+        begin(vm_pause);
+        answer(ERROR_NONE);
+        assert_non_null(f.job->timer);
+        assert_true(sd_event_source_set_time(f.job->timer, 0) >= 0);
+        while (f.job->state == JOB_RUNNING)
+                assert_true(sd_event_run(f.event, UINT64_MAX) > 0);
+        assert_int_equal(f.job->state, JOB_DONE);
+        assert_int_equal(f.n_looks, 1);
+}
+
+static void test_failure(void **state) {
+        add_vm(DOMAIN_RUNNING);
+        begin(vm_pause);
+        answer(ERROR_LIBVIRT_UNAVAILABLE);
+        assert_int_equal(f.job->state, JOB_FAILED);
+        assert_int_equal(f.job->error.code, ERROR_LIBVIRT_UNAVAILABLE);
+}
+
+static void refuse(int (*operation)(Vm *vm, uid_t caller, Job **ret, Error *error), const char *words) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        Job *job = NULL;
+
+        assert_true(operation(f.vm, 1000, &job, &error) < 0);
+        assert_int_equal(error.code, ERROR_WRONG_STATE);
+        assert_string_equal(error.message, words);
+}
+
+static void test_wrong_state(void **state) {
+        add_vm(DOMAIN_STOPPED);
+        refuse(vm_pause, "The VM vm is stopped: it cannot be paused");
+        refuse(vm_resume, "The VM vm is stopped: it cannot be resumed");
+        vm_state_changed(f.vm, DOMAIN_RUNNING);
+        refuse(vm_resume, "The VM vm is running: it cannot be resumed");
+        vm_state_changed(f.vm, DOMAIN_SUSPENDED);
+        refuse(vm_pause, "The VM vm is suspended: it cannot be paused");
+}
+
+int main(void) {
+#define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+        const struct CMUnitTest tests[] = {
+                TEST(test_answer_before_event), TEST(test_event_before_answer), TEST(test_one_after_the_other),
+                TEST(test_asleep_by_itself),    TEST(test_stopped_meanwhile),   TEST(test_event_is_lost),
+                TEST(test_failure),             TEST(test_wrong_state),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
