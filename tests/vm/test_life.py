@@ -127,6 +127,17 @@ class Life(machine.VMTest):
         self.assertEqual(self.vm_state(self.life), 'running')
         console.expect('<<late>>')
 
+    def test_asleep_and_woken(self):
+        """A guest that puts itself to sleep is not paused by anyone, and is woken as one that is."""
+        console = self.running()
+        console.write('[ -d /sys/power ] || mount -t sysfs sysfs /sys; echo mem >/sys/power/state; echo awake\n')
+        wait_until(lambda: self.vm_state(self.life) == 'suspended', 'the guest to sleep', machine.GUEST_TIMEOUT)
+        error = self.refused('WrongState', self.alice.vm, self.life, 'Pause', {})
+        self.assertIn('is suspended', error.message)
+        self.succeed('Resume', self.life, {})
+        self.assertEqual(self.vm_state(self.life), 'running')
+        console.expect('<<awake>>')
+
     def test_reboot(self):
         console = self.running_and_minding_power()
         self.succeed('Reboot', self.life, {})
