@@ -172,7 +172,17 @@ int manager_plan_vm(Call *call, Error *error) {
 
 /* --- VMs -------------------------------------------------------------------------------------------------- */
 
+/* Before libvirt has answered for the first time, that there are none would be a guess. */
+static int check_vms_are_known(const Manager *m, Error *error) {
+        return m->reconciled ? 0
+                             : error_set(error, ERROR_LIBVIRT_UNAVAILABLE,
+                                         "libvirt at %s has not answered since vmkitd began: which VMs there are "
+                                         "is not known",
+                                         virt_uri(m->virt));
+}
+
 int manager_get_vm(Call *call, Error *error) {
+        const Manager *m = manager_of(call);
         const char *name;
         const Vm *vm;
         int r;
@@ -183,7 +193,11 @@ int manager_get_vm(Call *call, Error *error) {
         if (!name_is_valid(name))
                 return error_set(error, ERROR_INVALID_NAME, "'%.70s' is not a name of a VM", name);
 
-        vm = manager_find_vm(manager_of(call), name);
+        r = check_vms_are_known(m, error);
+        if (r < 0)
+                return r;
+
+        vm = manager_find_vm(m, name);
         if (!vm)
                 return error_set(error, ERROR_NO_SUCH_VM, "There is no VM named %s", name);
         return call_reply(call, "o", VM_PATH(vm));
@@ -192,7 +206,10 @@ int manager_get_vm(Call *call, Error *error) {
 int manager_list_vms(Call *call, Error *error) {
         const Manager *m = manager_of(call);
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        int r;
+        int r = check_vms_are_known(m, error);
+
+        if (r < 0)
+                return r;
 
         r = sd_bus_message_new_method_return(call->message, &reply);
         if (r >= 0)

@@ -531,8 +531,9 @@ class Bus:
             return self.root.owner(name)
         return wait_until(owned, f'{name} on the bus')
 
-    def start_vmkitd(self, *options):
-        """Starts vmkitd with the capabilities that its unit leaves it, and waits until it is ready."""
+    def start_vmkitd(self, *options, with_libvirt=True):
+        """Starts vmkitd with the capabilities that its unit leaves it, and waits until it is ready, which it is
+        after a while also without libvirt."""
         if self.config:
             os.makedirs('/etc/vmkit', exist_ok=True)
             with open('/etc/vmkit/vmkitd.conf', 'w', encoding='utf-8') as file:
@@ -558,7 +559,11 @@ class Bus:
             wait_until(ready, 'READY=1 from vmkitd')
         # What the daemon says after READY=1 has no reader any more; it must not mind.
         self._wait_for_name(NAME, 'vmkitd')
-        # libvirt is connected in the background.
+        if with_libvirt:
+            self.wait_for_libvirt()
+
+    def wait_for_libvirt(self):
+        """It is connected in the background."""
         wait_until(self._libvirt_is_there, 'vmkitd to be connected to libvirt')
 
     def vmkitd_options(self):

@@ -189,6 +189,23 @@ class Life(machine.VMTest):
         self.assertEqual(states, ['unknown', 'running'])
         self.assertEqual(self.console(self.life).run('cat /run/memory'), 'remembered')
 
+    def test_libvirt_comes_late(self):
+        """Until it is there nobody is told that there are no VMs; the host's devices are shown meanwhile."""
+        self.running().close()
+        self.bus.stop('vmkitd')
+        self.bus.kill_libvirt()
+        self.bus.start_vmkitd(with_libvirt=False)
+        self.refused('LibvirtUnavailable', self.alice.manager, 'ListVMs')
+        self.refused('LibvirtUnavailable', self.alice.manager, 'GetVM', 'life')
+        vmkitctl = f'{fixture.BUILD}/client/vmkitctl'
+        self.assertEqual(self.alice.start(vmkitctl, 'list').wait(fixture.TIMEOUT), 1)
+        self.assertEqual(self.alice.start(vmkitctl, 'devices', '--all').wait(fixture.TIMEOUT), 0)
+
+        self.bus.start_libvirt()
+        self.bus.wait_for_libvirt()
+        self.assertEqual(self.alice.manager('GetVM', 'life'), self.life)
+        self.assertEqual(self.vm_state(self.life), 'running')
+
     def test_libvirt_is_killed_while_the_guest_is_asked_to_stop(self):
         """The request is lost or not, but the job ends, and the VM is seen as it is afterwards."""
         self.running_and_minding_power().close()
