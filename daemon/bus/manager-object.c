@@ -384,18 +384,28 @@ int manager_find_device(Call *call, Error *error) {
 
 /* --- the host --------------------------------------------------------------------------------------------- */
 
+static int add_missing_libvirt(const Manager *m, HostChecks *checks) {
+        bool asked = virt_is_being_asked(m->virt);
+        _cleanup_free_ char *install = host_install_remedy(m->root_fd, PACKAGE_LIBVIRT), *remedy = NULL;
+
+        if (!install || asprintf(&remedy, "%s %s",
+                                 asked ? "It may be at its start: try again in a moment; 'systemctl status libvirtd' "
+                                         "says more."
+                                       : "'systemctl start libvirtd' starts it.",
+                                 install) < 0)
+                return -ENOMEM;
+        return host_checks_add(checks, "libvirt", CHECK_FAIL, remedy,
+                               asked ? "libvirt has not answered yet at %s" : "libvirt cannot be reached at %s",
+                               virt_uri(m->virt));
+}
+
 static int add_libvirt_checks(const Manager *m, HostChecks *checks) {
         const VirtCapabilities *capabilities = virt_capabilities(m->virt);
-        _cleanup_free_ char *install = NULL, *remedy = NULL;
+        _cleanup_free_ char *install = NULL;
         int r;
 
-        if (!virt_is_connected(m->virt) || !capabilities) {
-                install = host_install_remedy(m->root_fd, PACKAGE_LIBVIRT);
-                if (!install || asprintf(&remedy, "'systemctl start libvirtd' starts it. %s", install) < 0)
-                        return -ENOMEM;
-                return host_checks_add(checks, "libvirt", CHECK_FAIL, remedy, "libvirt cannot be reached at %s",
-                                       virt_uri(m->virt));
-        }
+        if (!virt_is_connected(m->virt) || !capabilities)
+                return add_missing_libvirt(m, checks);
 
         r = host_checks_add(checks, "libvirt", CHECK_OK, "", "libvirt %lu.%lu.%lu answers at %s",
                             capabilities->version / 1000000, capabilities->version / 1000 % 1000,

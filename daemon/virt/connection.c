@@ -669,6 +669,10 @@ Virt *virt_free(Virt *virt) {
         return NULL;
 }
 
+bool virt_is_being_asked(const Virt *virt) {
+        return !virt->connected && virt->session;
+}
+
 bool virt_is_connected(const Virt *virt) {
         return virt->connected;
 }

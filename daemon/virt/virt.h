@@ -56,6 +56,8 @@ int virt_new(sd_event *event, WorkerPool *workers, const char *uri, const VirtHa
 Virt *virt_free(Virt *virt);
 DEFINE_CLEANUP(Virt *, virt_free);
 bool virt_is_connected(const Virt *virt);
+/* Not connected, but an attempt is under way: libvirtd may be at its start. */
+bool virt_is_being_asked(const Virt *virt);
 const char *virt_uri(const Virt *virt);
 
 /* Exactly one call of done() on the loop for each request that was accepted (r >= 0). error is set when
