@@ -9,16 +9,12 @@
 
 #include <cmocka.h>
 
+#include "bare-manager.h"
 #include "core/job-record.h"
-#include "core/manager.h"
-#include "core/observer.h"
-#include "tree.h"
 
 typedef struct Fixture {
-        sd_event *event;
         Tree *state;
         Manager manager;
-        Observer observer;
         char trace[256];
         unsigned ended;
 } Fixture;
@@ -29,30 +25,20 @@ static void note(Job *job, const char *what) {
         strcat(f->trace, what);
 }
 
-static void on_job(Job *job, void *userdata) {
-}
-
 static void on_job_ended(Job *job, void *userdata) {
         Fixture *f = userdata;
 
         f->ended++;
-        (void) sd_event_exit(f->event, 0);
+        (void) sd_event_exit(f->manager.event, 0);
 }
 
 static int setup(void **state) {
+        static const Observer observer = { BARE_OBSERVER, .job_ended = on_job_ended };
         Fixture *f = calloc(1, sizeof(Fixture));
 
         assert_non_null(f);
-        assert_true(sd_event_new(&f->event) >= 0);
-        f->observer = (Observer) {
-                .job_added = on_job, .job_removed = on_job, .job_changed = on_job, .job_ended = on_job_ended,
-        };
         f->state = tree_new();
-        tree_mkdir(f->state, "jobs");
-        f->manager.state_fd = f->state->fd;
-        f->manager.event = f->event;
-        f->manager.observer = &f->observer;
-        f->manager.observer_data = f;
+        bare_manager_init(&f->manager, f->state, &observer, f);
         *state = f;
         return 0;
 }
@@ -60,10 +46,7 @@ static int setup(void **state) {
 static int teardown(void **state) {
         Fixture *f = *state;
 
-        while (f->manager.n_jobs > 0)
-                job_free(f->manager.jobs[0]);
-        free(f->manager.jobs);
-        sd_event_unref(f->event);
+        bare_manager_clear(&f->manager);
         tree_free(f->state);
         free(f);
         return 0;
@@ -142,7 +125,7 @@ static Job *run(Fixture *f, const JobStep *const steps[]) {
         Job *job = begin(f, steps);
 
         assert_int_equal(f->ended, 0);
-        assert_int_equal(sd_event_loop(f->event), 0);
+        assert_int_equal(sd_event_loop(f->manager.event), 0);
         assert_int_equal(f->ended, 1);
         return job;
 }
@@ -200,9 +183,9 @@ static void test_cancel(void **state) {
         Job *job = begin(f, (const JobStep *const[]) { &step_b, &step_waits, &step_a, NULL });
 
         while (!strchr(f->trace, 'w'))
-                assert_true(sd_event_run(f->event, UINT64_MAX) >= 0);
+                assert_true(sd_event_run(f->manager.event, UINT64_MAX) >= 0);
         assert_int_equal(job_cancel(job, NULL), 0);
-        assert_int_equal(sd_event_loop(f->event), 0);
+        assert_int_equal(sd_event_loop(f->manager.event), 0);
 
         assert_string_equal(f->trace, "bwcB");
         assert_int_equal(job->state, JOB_CANCELLED);
@@ -215,7 +198,7 @@ static void test_cancel_before_start(void **state) {
         Job *job = begin(f, (const JobStep *const[]) { &step_a, NULL });
 
         assert_int_equal(job_cancel(job, NULL), 0);
-        assert_int_equal(sd_event_loop(f->event), 0);
+        assert_int_equal(sd_event_loop(f->manager.event), 0);
         assert_string_equal(f->trace, "");
         assert_int_equal(job->state, JOB_CANCELLED);
 }
@@ -251,9 +234,9 @@ static int interrupt_soon(sd_event_source *source, uint64_t usec, void *userdata
 static Job *begin_interrupted(Fixture *f, const JobStep *const steps[]) {
         Job *job = begin(f, steps);
 
-        assert_true(sd_event_add_time_relative(f->event, NULL, CLOCK_MONOTONIC, 20 * USEC_PER_MSEC, 0,
+        assert_true(sd_event_add_time_relative(f->manager.event, NULL, CLOCK_MONOTONIC, 20 * USEC_PER_MSEC, 0,
                                                interrupt_soon, job) >= 0);
-        assert_int_equal(sd_event_loop(f->event), 0);
+        assert_int_equal(sd_event_loop(f->manager.event), 0);
         assert_int_equal(f->ended, 1);
         return job;
 }
@@ -284,7 +267,7 @@ static Job *begin_only(Fixture *f, const JobStep *step) {
         assert_int_equal(job_new(&f->manager, "test", 1000, &job), 0);
         assert_int_equal(job_add_steps(job, step, 1), 0);
         assert_true(job_begin(job) >= 0);
-        assert_true(sd_event_run(f->event, 0) >= 0);
+        assert_true(sd_event_run(f->manager.event, 0) >= 0);
         return job;
 }
 

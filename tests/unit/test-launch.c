@@ -11,19 +11,15 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "core/manager.h"
-#include "core/observer.h"
+#include "bare-manager.h"
 #include "core/vm-launch.h"
-#include "tree.h"
 
 #define VM "41e1d301-60ba-482f-95ac-c60ad74578a5"
 #define OTHER "51e1d301-60ba-482f-95ac-c60ad74578a5"
 
 static struct Fixture {
         Tree *tree;
-        sd_event *event;
         Manager manager;
-        Observer observer;
         Vm *vm;
         Job *job;
 
@@ -116,12 +112,6 @@ static void finish_look(void) {
         f.done(work);
 }
 
-static void on_job(Job *job, void *userdata) {
-}
-
-static void on_vm(Vm *vm, void *userdata) {
-}
-
 static void write_qemu(unsigned pid, const char *uuid, uint64_t locked_kib) {
         char path[64], line[256];
         int size = snprintf(line, sizeof(line), "qemu-system-x86_64%c-name%cguest=vm%c-uuid%c%s%c-S", 0, 0, 0, 0, uuid,
@@ -162,30 +152,20 @@ static void begin(unsigned n_devices) {
         job_set_vm(f.job, f.vm);
         assert_int_equal(job_add_steps(f.job, &step, 1), 0);
         assert_true(job_begin(f.job) >= 0);
-        assert_true(sd_event_run(f.event, UINT64_MAX) > 0);
+        assert_true(sd_event_run(f.manager.event, UINT64_MAX) > 0);
         assert_non_null(f.started);
 }
 
 static int setup(void **state) {
+        static const Observer observer = { BARE_OBSERVER, .job_ended = bare_job_told };
+
         f = (struct Fixture) { .tree = tree_new() };
-        tree_mkdir(f.tree, "jobs");
-        assert_true(sd_event_new(&f.event) >= 0);
-        f.observer = (Observer) { .job_added = on_job, .job_removed = on_job, .job_changed = on_job,
-                                  .job_ended = on_job, .vm_changed = on_vm };
-        f.manager = (Manager) { .event = f.event, .observer = &f.observer, .root_fd = f.tree->fd,
-                                .state_fd = f.tree->fd };
+        bare_manager_init(&f.manager, f.tree, &observer, NULL);
         return 0;
 }
 
 static int teardown(void **state) {
-        f.manager.observer = NULL;
-        while (f.manager.n_jobs > 0)
-                job_free(f.manager.jobs[0]);
-        while (f.manager.n_vms > 0)
-                vm_free(f.manager.vms[0]);
-        free(f.manager.jobs);
-        free(f.manager.vms);
-        sd_event_unref(f.event);
+        bare_manager_clear(&f.manager);
         tree_free(f.tree);
         return 0;
 }

@@ -10,17 +10,13 @@
 
 #include <cmocka.h>
 
-#include "core/manager.h"
-#include "core/observer.h"
-#include "tree.h"
+#include "bare-manager.h"
 
 #define VM "41e1d301-60ba-482f-95ac-c60ad74578a5"
 
 static struct Fixture {
         Tree *tree;
-        sd_event *event;
         Manager manager;
-        Observer observer;
         Vm *vm;
         Job *job;
         VirtDone asked; /* of libvirt, and not answered yet */
@@ -66,14 +62,8 @@ static void answer(ErrorCode code) {
         done(r, r < 0 ? &error : NULL, f.asked_data);
 }
 
-static void on_job(Job *job, void *userdata) {
-}
-
 static void on_job_ended(Job *job, void *userdata) {
         f.seen = f.vm->state;
-}
-
-static void on_vm(Vm *vm, void *userdata) {
 }
 
 static void add_vm(DomainState state) {
@@ -88,30 +78,20 @@ static void add_vm(DomainState state) {
 
 static void begin(int (*operation)(Vm *vm, uid_t caller, Job **ret, Error *error)) {
         assert_true(operation(f.vm, 1000, &f.job, NULL) >= 0);
-        assert_true(sd_event_run(f.event, UINT64_MAX) > 0);
+        assert_true(sd_event_run(f.manager.event, UINT64_MAX) > 0);
         assert_non_null(f.asked);
 }
 
 static int setup(void **state) {
+        static const Observer observer = { BARE_OBSERVER, .job_ended = on_job_ended };
+
         f = (struct Fixture) { .tree = tree_new(), .seen = DOMAIN_UNKNOWN };
-        tree_mkdir(f.tree, "jobs");
-        assert_true(sd_event_new(&f.event) >= 0);
-        f.observer = (Observer) { .job_added = on_job, .job_removed = on_job, .job_changed = on_job,
-                                  .job_ended = on_job_ended, .vm_changed = on_vm };
-        f.manager = (Manager) { .event = f.event, .observer = &f.observer, .root_fd = f.tree->fd,
-                                .state_fd = f.tree->fd };
+        bare_manager_init(&f.manager, f.tree, &observer, NULL);
         return 0;
 }
 
 static int teardown(void **state) {
-        f.manager.observer = NULL;
-        while (f.manager.n_jobs > 0)
-                job_free(f.manager.jobs[0]);
-        while (f.manager.n_vms > 0)
-                vm_free(f.manager.vms[0]);
-        free(f.manager.jobs);
-        free(f.manager.vms);
-        sd_event_unref(f.event);
+        bare_manager_clear(&f.manager);
         tree_free(f.tree);
         return 0;
 }
@@ -177,7 +157,7 @@ static void test_event_is_lost(void **state) {
         assert_non_null(f.job->timer);
         assert_true(sd_event_source_set_time(f.job->timer, 0) >= 0);
         while (f.job->state == JOB_RUNNING)
-                assert_true(sd_event_run(f.event, UINT64_MAX) > 0);
+                assert_true(sd_event_run(f.manager.event, UINT64_MAX) > 0);
         assert_int_equal(f.job->state, JOB_DONE);
         assert_int_equal(f.n_looks, 1);
 }

@@ -10,15 +10,12 @@
 
 #include <cmocka.h>
 
-#include "core/manager.h"
-#include "core/observer.h"
+#include "bare-manager.h"
 #include "core/stop-all.h"
 #include "core/vm-stop.h"
 
 typedef struct Fixture {
-        sd_event *event;
         Manager manager;
-        Observer observer;
         Job *all;
         unsigned n_refused; /* how often vm_stop() fails before it works */
         bool deaf;          /* guests do not shut down when they are asked */
@@ -43,7 +40,7 @@ static int run_asked(Job *job, Error *error) {
 
         if (fixture->deaf && !(data->options.force && data->options.timeout == 0))
                 return STEP_ASYNC;
-        return sd_event_add_defer(fixture->event, &job->timer, on_obeyed, job) < 0 ? -EIO : STEP_ASYNC;
+        return sd_event_add_defer(fixture->manager.event, &job->timer, on_obeyed, job) < 0 ? -EIO : STEP_ASYNC;
 }
 
 static int on_cancelled(sd_event_source *source, void *userdata) {
@@ -57,7 +54,7 @@ static int on_cancelled(sd_event_source *source, void *userdata) {
 }
 
 static void cancel_asked(Job *job) {
-        assert_true(sd_event_add_defer(fixture->event, &job->timer, on_cancelled, job) >= 0);
+        assert_true(sd_event_add_defer(fixture->manager.event, &job->timer, on_cancelled, job) >= 0);
 }
 
 static int begin_job(Vm *vm, const char *operation, const StopOptions *options, Job **ret) {
@@ -90,31 +87,19 @@ int __wrap_vm_stop(Vm *vm, uid_t caller, const StopOptions *options, Job **ret, 
 
 /* --- the surroundings ------------------------------------------------------------------------------------- */
 
-static void on_job(Job *job, void *userdata) {
-}
-
-static void on_vm(Vm *vm, void *userdata) {
-}
-
 static void on_job_ended(Job *job, void *userdata) {
         Fixture *f = userdata;
 
         if (job == f->all)
-                (void) sd_event_exit(f->event, 0);
+                (void) sd_event_exit(f->manager.event, 0);
 }
 
 static int setup(void **state) {
+        static const Observer observer = { BARE_OBSERVER, .job_ended = on_job_ended };
         Fixture *f = calloc(1, sizeof(Fixture));
 
         assert_non_null(f);
-        assert_true(sd_event_new(&f->event) >= 0);
-        f->observer = (Observer) {
-                .job_added = on_job, .job_removed = on_job, .job_changed = on_job, .job_ended = on_job_ended,
-                .vm_changed = on_vm,
-        };
-        f->manager.event = f->event;
-        f->manager.observer = &f->observer;
-        f->manager.observer_data = f;
+        bare_manager_init(&f->manager, NULL, &observer, f);
         *state = fixture = f;
         return 0;
 }
@@ -122,14 +107,7 @@ static int setup(void **state) {
 static int teardown(void **state) {
         Fixture *f = *state;
 
-        f->manager.observer = NULL;
-        while (f->manager.n_jobs > 0)
-                job_free(f->manager.jobs[0]);
-        while (f->manager.n_vms > 0)
-                vm_free(f->manager.vms[0]);
-        free(f->manager.jobs);
-        free(f->manager.vms);
-        sd_event_unref(f->event);
+        bare_manager_clear(&f->manager);
         free(f);
         return 0;
 }
@@ -153,7 +131,7 @@ static void begin(Fixture *f, uint64_t seconds, bool force) {
 }
 
 static void run(Fixture *f) {
-        assert_true(sd_event_loop(f->event) >= 0);
+        assert_true(sd_event_loop(f->manager.event) >= 0);
         assert_null(f->manager.stop_all);
 }
 
@@ -262,8 +240,8 @@ static void test_a_second_call_joins(void **state) {
         add_vm(f, "one", DOMAIN_RUNNING);
         f->deaf = true;
         begin(f, 1000, false);
-        assert_true(sd_event_run(f->event, 0) >= 0); /* the step begins */
-        assert_true(sd_event_run(f->event, 0) >= 0); /* the first look */
+        assert_true(sd_event_run(f->manager.event, 0) >= 0); /* the step begins */
+        assert_true(sd_event_run(f->manager.event, 0) >= 0); /* the first look */
         assert_string_equal(f->trace, "one:1000 ");
 
         assert_true(stop_all(&f->manager, 0, &hurried, &second) >= 0);
@@ -292,7 +270,7 @@ static void test_cancel(void **state) {
         add_vm(f, "one", DOMAIN_RUNNING);
         f->deaf = true;
         begin(f, 90, true);
-        assert_true(sd_event_run(f->event, 0) >= 0);
+        assert_true(sd_event_run(f->manager.event, 0) >= 0);
         assert_true(job_cancel(f->all, &error) >= 0);
         run(f);
         assert_int_equal(f->all->state, JOB_CANCELLED);
