@@ -6,6 +6,10 @@
 #include "connection.h"
 #include "rest.h"
 
+/* A QEMU that hangs keeps each call a worker, and these can be asked for again and again: so many of one VM at a
+ * time, and there are workers left for the others. */
+#define OPENING_MAX 4
+
 static void addresses_free(GuestAddress *addresses, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 free(addresses[i].family);
@@ -150,19 +154,36 @@ static void call_answer(Call *call) {
         call->virt = NULL;
 }
 
-static void call_done(void *work) {
-        _cleanup_(call_freep) Call *call = work;
-
-        if (!call->virt)
-                return;
-        rest_put_off(call->virt);
-        call_answer(call);
-}
+static void call_done(void *work);
 
 static int call_queue(Call *call, Error *error) {
         int r = worker_submit(call->virt->workers, call_run, call_done, call);
 
-        return r < 0 ? error_set_errno(error, r, "cannot %s", act_to_string(call->act)) : 0;
+        if (r < 0)
+                return error_set_errno(error, r, "cannot %s", act_to_string(call->act));
+        call->stage = CALL_QUEUED;
+        return 0;
+}
+
+static bool is_opening(const Call *call) {
+        return call->act == ACT_OPEN_CONSOLE || call->act == ACT_OPEN_DISPLAY;
+}
+
+static bool must_wait(const Call *call) {
+        unsigned n = 0;
+
+        if (!is_opening(call))
+                return false;
+        for (const Call *c = call->virt->calls; c; c = c->next)
+                n += c->stage == CALL_QUEUED && is_opening(c) && streq(c->uuid, call->uuid);
+        return n >= OPENING_MAX;
+}
+
+static int call_queue_in_turn(Call *call, Error *error) {
+        if (!must_wait(call))
+                return call_queue(call, error);
+        call->stage = CALL_WAITS;
+        return 0;
 }
 
 int call_submit(Call *call, Error *error) {
@@ -174,11 +195,11 @@ int call_submit(Call *call, Error *error) {
                                  "cannot %s: libvirt is not connected", act_to_string(c->act));
 
         /* What it changes is to be heard of: not before the connection is back from its rest. */
-        c->held = !c->virt->adopted;
-        if (c->held)
+        if (!c->virt->adopted) {
+                c->stage = CALL_HELD;
                 rest_end(c->virt);
-        else
-                r = call_queue(c, error);
+        } else
+                r = call_queue_in_turn(c, error);
         if (r < 0)
                 return r;
 
@@ -186,12 +207,12 @@ int call_submit(Call *call, Error *error) {
         return 0;
 }
 
-/* The one that has waited longest: the list has the latest first. */
-static Call *first_held(const Virt *virt) {
+/* The one that has been at this stage longest: the list has the latest first. uuid: NULL: of any domain. */
+static Call *first_at(const Virt *virt, CallStage stage, const char *uuid) {
         Call *first = NULL;
 
         for (Call *call = virt->calls; call; call = call->next)
-                if (call->held)
+                if (call->stage == stage && (!uuid || streq(call->uuid, uuid)))
                         first = call;
         return first;
 }
@@ -200,40 +221,58 @@ static void answer_failed(Call *call, int r) {
         _cleanup_(call_freep) Call *c = call;
 
         c->r = r;
+        c->stage = CALL_RUN;
         call_answer(c);
+}
+
+static void queue_or_fail(Call *call) {
+        int r = call_queue_in_turn(call, &call->error);
+
+        if (r < 0)
+                answer_failed(call, r);
+}
+
+static void call_done(void *work) {
+        _cleanup_(call_freep) Call *call = work;
+        Call *next;
+
+        if (!call->virt)
+                return;
+
+        rest_put_off(call->virt);
+        call->stage = CALL_RUN;
+        next = is_opening(call) ? first_at(call->virt, CALL_WAITS, call->uuid) : NULL;
+        if (next)
+                queue_or_fail(next);
+        if (call->virt) /* the answer to that may have freed it */
+                call_answer(call);
 }
 
 void calls_refuse_held(Virt *virt, Virt *const *alive) {
         Call *call;
 
-        while (*alive && (call = first_held(virt))) {
-                call->held = false;
+        while (*alive && (call = first_at(virt, CALL_HELD, NULL)))
                 answer_failed(call, error_set(&call->error, ERROR_LIBVIRT_UNAVAILABLE,
                                               "cannot %s: libvirt cannot be reached", act_to_string(call->act)));
-        }
 }
 
 void calls_submit_held(Virt *virt, Virt *const *alive) {
         Call *call;
 
-        while (*alive && (call = first_held(virt))) {
-                int r;
-
-                call->held = false;
-                r = call_queue(call, &call->error);
-                if (r < 0)
-                        answer_failed(call, r);
-        }
+        while (*alive && (call = first_at(virt, CALL_HELD, NULL)))
+                queue_or_fail(call);
 }
 
 void calls_abandon(Virt *virt) {
         Call *next;
 
         for (Call *call = virt->calls; call; call = next) {
+                bool queued = call->stage == CALL_QUEUED || call->stage == CALL_RUN;
+
                 next = call->next;
                 unlink_call(call);
                 call->previous = call->next = NULL;
-                if (call->held || worker_take_back(virt->workers, call))
+                if (!queued || worker_take_back(virt->workers, call))
                         call_free(call);
         }
 }

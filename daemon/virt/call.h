@@ -13,6 +13,14 @@
 typedef struct Call Call;
 typedef struct ConsoleList ConsoleList;
 
+typedef enum CallStage {
+        CALL_NEW,
+        CALL_HELD,   /* until the connection is back from its rest */
+        CALL_WAITS,  /* until another of its kind is answered */
+        CALL_QUEUED, /* for the workers, or with one */
+        CALL_RUN,
+} CallStage;
+
 /* On a worker. A failure is reported with call_fail() or set in call->error. */
 typedef int (*CallRun)(Call *call);
 
@@ -39,7 +47,7 @@ struct Call {
 
         /* The loop's. */
         Virt *virt; /* NULL: freed meanwhile, nobody wants the answer */
-        bool held;  /* until the connection is back from its rest */
+        CallStage stage;
         void (*answer)(Call *call);
         VirtDone done;
         VirtFdDone fd_done;

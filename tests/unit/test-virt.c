@@ -7,6 +7,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <fcntl.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+
 #include <cmocka.h>
 
 #include "base/log.h"
@@ -102,6 +106,16 @@ static void on_addresses(int r, const GuestAddress *addresses, size_t n, const E
         }
 }
 
+/* What a QEMU that hangs does to who asks it for its display. */
+static atomic_bool hangs;
+static sem_t may_answer;
+static atomic_uint n_hanging;
+
+static void let_answer(unsigned n) {
+        while (n-- > 0)
+                assert_int_equal(sem_post(&may_answer), 0);
+}
+
 #define run_until(f, condition)                                                             \
         do {                                                                                \
                 for (int i_ = 0; i_ < 1000 && !(condition); i_++)                           \
@@ -119,9 +133,10 @@ static int setup(void **state) {
         Fixture *f = calloc(1, sizeof(*f));
 
         assert_non_null(f);
+        assert_int_equal(sem_init(&may_answer, 0, 0), 0);
         log_set_max_level(LOG_ERR);
         assert_true(sd_event_new(&f->event) >= 0);
-        assert_true(worker_pool_new(f->event, 4, &f->workers) >= 0);
+        assert_true(worker_pool_new(f->event, 6, &f->workers) >= 0);
         assert_int_equal(virt_new(f->event, f->workers, "test:///default", &handler, f, &f->virt),
                          0);
         *state = f;
@@ -131,6 +146,8 @@ static int setup(void **state) {
 static int teardown(void **state) {
         Fixture *f = *state;
 
+        if (atomic_exchange(&hangs, false))
+                let_answer(16);
         virt_free(f->virt);
         worker_pool_free(f->workers);
         sd_event_unref(f->event);
@@ -433,6 +450,72 @@ static void test_freed_in_an_answer(void **state) {
         assert_int_equal(freeing.n, 1);
 }
 
+/* --- a QEMU that hangs ------------------------------------------------------------------------------------- */
+
+int __real_virDomainOpenGraphicsFD(virDomainPtr domain, unsigned index, unsigned flags);
+int __wrap_virDomainOpenGraphicsFD(virDomainPtr domain, unsigned index, unsigned flags);
+
+int __wrap_virDomainOpenGraphicsFD(virDomainPtr domain, unsigned index, unsigned flags) {
+        if (!atomic_load(&hangs))
+                return __real_virDomainOpenGraphicsFD(domain, index, flags);
+
+        (void) atomic_fetch_add(&n_hanging, 1);
+        while (sem_wait(&may_answer) < 0)
+                ;
+        (void) atomic_fetch_sub(&n_hanging, 1);
+        return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void ask_for_displays(Fixture *f, Answer answers[], size_t n) {
+        atomic_store(&hangs, true);
+        for (size_t i = 0; i < n; i++)
+                assert_true(virt_open_display(f->virt, UUID, on_fd_done, &answers[i], NULL) >= 0);
+        run_until(f, atomic_load(&n_hanging) == 4);
+}
+
+/* It keeps some of the workers, not all of them, and who waits has a turn later. */
+static void test_hanging_display(void **state) {
+        Fixture *f = *state;
+        Answer answers[7] = {};
+
+        define(f);
+        ask_for_displays(f, answers, ELEMENTSOF(answers));
+        assert_int_equal(ask(f, virt_suspend, OTHER_UUID), ERROR_NO_SUCH_VM);
+        assert_int_equal(atomic_load(&n_hanging), 4);
+
+        for (size_t i = 0; i < ELEMENTSOF(answers); i++) {
+                unsigned n_answered = 0;
+
+                let_answer(1);
+                run_until(f, ({
+                        n_answered = 0;
+                        for (size_t k = 0; k < ELEMENTSOF(answers); k++)
+                                n_answered += answers[k].n;
+                        n_answered == i + 1;
+                }));
+                assert_true(atomic_load(&n_hanging) <= 4);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(answers); i++) {
+                assert_int_equal(answers[i].n, 1);
+                assert_int_equal(answers[i].r, 0);
+                close_fd(answers[i].fd);
+        }
+        assert_int_equal(ask(f, virt_undefine, UUID), ERROR_NONE);
+}
+
+static void test_freed_while_displays_hang(void **state) {
+        Fixture *f = *state;
+        Answer answers[6] = {};
+
+        define(f);
+        ask_for_displays(f, answers, ELEMENTSOF(answers));
+        f->virt = virt_free(f->virt);
+        let_answer(ELEMENTSOF(answers));
+        run_until(f, atomic_load(&n_hanging) == 0);
+        for (size_t i = 0; i < ELEMENTSOF(answers); i++)
+                assert_int_equal(answers[i].n, 0);
+}
+
 /* It keeps trying, at growing intervals and without turning in circles. */
 static void test_nobody_there(void **state) {
         Fixture *f = *state;
@@ -485,6 +568,8 @@ int main(void) {
                 TEST(test_freed_calls_nobody),
                 TEST(test_freed_while_connecting),
                 TEST(test_freed_in_an_answer),
+                TEST(test_hanging_display),
+                TEST(test_freed_while_displays_hang),
                 TEST(test_nobody_there),
                 cmocka_unit_test(test_addresses_of_guests),
         };
