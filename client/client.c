@@ -60,9 +60,14 @@ static int open_loop(Client *c) {
 
 static int open_bus(Client *c, Failure *failure) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        const char *name;
         int r;
 
         r = sd_bus_open_system(&c->bus);
+        /* Waits for the end of the handshake, for which the bus has seconds: a file that comes by standard input
+         * may take minutes before the first call. */
+        if (r >= 0)
+                r = sd_bus_get_unique_name(c->bus, &name);
         if (r < 0) {
                 (void) sd_bus_error_setf(&error, SD_BUS_ERROR_NO_SERVER,
                                          "no connection to the system bus (%s)", strerror(-r));

@@ -55,6 +55,7 @@ BUS_CONFIG = '''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
   <type>system</type>
   <listen>unix:path={directory}/bus</listen>
   <auth>EXTERNAL</auth>
+  <limit name="auth_timeout">{auth_timeout}</limit>
   <policy context="default">
     <allow user="*"/>
     <deny own="*"/>
@@ -78,6 +79,8 @@ BUS_CONFIG = '''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
   <include>/usr/share/dbus-1/system.d/org.freedesktop.PolicyKit1.conf</include>
 </busconfig>
 '''
+
+AUTH_TIMEOUT_SEC = 5
 
 # The only administrator is root, who has no agent: without a rule and an agent of the test's, a question
 # that needs a password is a no.
@@ -499,7 +502,7 @@ class Bus:
 
     def _start_bus(self):
         with open(self.path('bus.conf'), 'w', encoding='utf-8') as file:
-            file.write(BUS_CONFIG.format(directory=self.directory, source=SOURCE))
+            file.write(BUS_CONFIG.format(directory=self.directory, source=SOURCE, auth_timeout=AUTH_TIMEOUT_SEC * 1000))
         reader, writer = os.pipe()
         self.spawn('dbus-daemon', ['dbus-daemon', '--nofork', '--nopidfile', '--nosyslog',
                                    f'--config-file={self.path("bus.conf")}', f'--print-address={writer}'],

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import tempfile
+import time
 
 import fixture
 from fixture import Descriptor
@@ -68,6 +69,18 @@ class Images(ImageTest):
         changes = self.alice.signals('PropertiesChanged', interface='org.freedesktop.DBus.Properties')
         self.store(self.file('large'))
         self.assertIn(256 << 20, [changed.get('Bytes') for _, (_, changed, _) in changes])
+
+    def test_standard_input_that_takes_its_time(self):
+        """The bus gives a new connection seconds for its handshake; what comes through a pipe may take longer."""
+        client = self.alice.start(f'{fixture.BUILD}/client/vmkitctl', 'image', 'import', 'piped', '-',
+                                  stdin=subprocess.PIPE)
+        client.stdin.write(b'\x55' * 4096)
+        client.stdin.flush()
+        time.sleep(fixture.AUTH_TIMEOUT_SEC + 2)
+        client.stdin.write(b'\xaa' * 4096)
+        client.stdin.close()
+        self.assertEqual(client.wait(fixture.TIMEOUT), 0)
+        self.assertEqual(self.stored()['piped'][1], 8192)
 
     def test_qcow2(self):
         self.store(self.qcow2('disk'))
