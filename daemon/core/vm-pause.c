@@ -8,9 +8,6 @@
 #include "manager.h"
 #include "vm.h"
 
-/* An event that has not come by then was lost. */
-#define EVENT_DELAY_USEC (5 * USEC_PER_SEC)
-
 static bool is_asleep(const Vm *vm) {
         return vm->state == DOMAIN_PAUSED || vm->state == DOMAIN_SUSPENDED;
 }
@@ -38,8 +35,8 @@ static void on_answered(int r, const Error *error, void *userdata) {
         Job *job = userdata;
 
         if (r >= 0)
-                r = sd_event_add_time_relative(job->manager->event, &job->timer, CLOCK_MONOTONIC, EVENT_DELAY_USEC, 0,
-                                               on_no_event, job);
+                r = sd_event_add_time_relative(job->manager->event, &job->timer, CLOCK_MONOTONIC, VM_EVENT_DELAY_USEC,
+                                               0, on_no_event, job);
         if (r < 0)
                 job_step_done(job, r, error);
         else
@@ -56,22 +53,14 @@ static int run_resume(Job *job, Error *error) {
 
 int vm_pause(Vm *vm, uid_t caller, Job **ret, Error *error) {
         static const JobStep step = { .phase = "pausing", .run = run_pause, .state_changed = evaluate };
-        int r = vm_check_idle(vm, error);
+        int r = vm_check_state(vm, vm->state == DOMAIN_RUNNING, "paused", error);
 
-        if (r < 0)
-                return r;
-        if (vm->state != DOMAIN_RUNNING)
-                return vm_refuse_state(vm, "paused", error);
-        return vm_begin_single(vm, "pause", &step, caller, ret);
+        return r < 0 ? r : vm_begin_single(vm, "pause", &step, caller, ret);
 }
 
 int vm_resume(Vm *vm, uid_t caller, Job **ret, Error *error) {
         static const JobStep step = { .phase = "resuming", .run = run_resume, .state_changed = evaluate };
-        int r = vm_check_idle(vm, error);
+        int r = vm_check_state(vm, is_asleep(vm), "resumed", error);
 
-        if (r < 0)
-                return r;
-        if (!is_asleep(vm))
-                return vm_refuse_state(vm, "resumed", error);
-        return vm_begin_single(vm, "resume", &step, caller, ret);
+        return r < 0 ? r : vm_begin_single(vm, "resume", &step, caller, ret);
 }

@@ -11,7 +11,6 @@
 
 /* A guest that boots does not hear the first request. */
 #define ASK_AGAIN_USEC (10 * USEC_PER_SEC)
-#define EVENT_DELAY_USEC (5 * USEC_PER_SEC)
 
 StopData *stop_data_of(Job *job) {
         return job->data;
@@ -48,7 +47,7 @@ static void wait_for_event(Job *job, const Error *error) {
         error_copy(&data->suspended, error);
         sd_event_source_disable_unref(job->timer);
         job->timer = NULL;
-        if (sd_event_add_time_relative(job->manager->event, &job->timer, CLOCK_MONOTONIC, EVENT_DELAY_USEC, 0,
+        if (sd_event_add_time_relative(job->manager->event, &job->timer, CLOCK_MONOTONIC, VM_EVENT_DELAY_USEC, 0,
                                        on_recheck, job) < 0)
                 error_copy(&data->error, error);
 }

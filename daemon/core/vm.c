@@ -108,9 +108,13 @@ int vm_check_idle(const Vm *vm, Error *error) {
         return 0;
 }
 
-int vm_refuse_state(const Vm *vm, const char *what, Error *error) {
-        return error_set(error, ERROR_WRONG_STATE, "The VM %s is %s: it cannot be %s", vm->spec->name, vm_state(vm),
-                         what);
+int vm_check_state(const Vm *vm, bool allows, const char *what, Error *error) {
+        int r = vm_check_idle(vm, error);
+
+        if (r >= 0 && !allows)
+                return error_set(error, ERROR_WRONG_STATE, "The VM %s is %s: it cannot be %s", vm->spec->name,
+                                 vm_state(vm), what);
+        return r;
 }
 
 bool vm_holds_device(const Vm *vm, const VmDevice *device) {
@@ -164,13 +168,9 @@ int vm_begin_single(Vm *vm, const char *operation, const JobStep *step, uid_t ca
 
 int vm_reboot(Vm *vm, uid_t caller, Job **ret, Error *error) {
         static const JobStep step = { .phase = "asking the guest to reboot", .run = run_reboot };
-        int r = vm_check_idle(vm, error);
+        int r = vm_check_state(vm, vm->state == DOMAIN_RUNNING, "rebooted", error);
 
-        if (r < 0)
-                return r;
-        if (vm->state != DOMAIN_RUNNING)
-                return vm_refuse_state(vm, "rebooted", error);
-        return vm_begin_single(vm, "reboot", &step, caller, ret);
+        return r < 0 ? r : vm_begin_single(vm, "reboot", &step, caller, ret);
 }
 
 /* --- autostart ------------------------------------------------------------------------------------------ */

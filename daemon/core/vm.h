@@ -35,8 +35,8 @@ bool vm_is_active(const Vm *vm); /* QEMU is there */
 
 /* Refuses while another operation runs on it, or libvirt is away. */
 int vm_check_idle(const Vm *vm, Error *error);
-/* what: as in "it cannot be …". */
-int vm_refuse_state(const Vm *vm, const char *what, Error *error);
+/* The same, and where its state does not allow it. what: as in "it cannot be …". */
+int vm_check_state(const Vm *vm, bool allows, const char *what, Error *error);
 
 /* The operations. Each sets a job that will begin on the next turn of the loop. caller: the uid. */
 typedef struct StopOptions {
@@ -102,6 +102,9 @@ void vm_drop_leases(Vm *vm);
 
 /* The device of the unit that was asked for, which decides where the unit waits. */
 const VmDevice *vm_requested_device(const VmSpec *spec, const VmDevice *of);
+
+/* What libvirt has answered and its event has not said by then: the event was lost. */
+#define VM_EVENT_DELAY_USEC (5 * USEC_PER_SEC)
 
 /* Events. */
 void vm_job_ended(Vm *vm, const Job *job);

@@ -221,7 +221,6 @@ static void answer_failed(Call *call, int r) {
         _cleanup_(call_freep) Call *c = call;
 
         c->r = r;
-        c->stage = CALL_RUN;
         call_answer(c);
 }
 
@@ -267,12 +266,10 @@ void calls_abandon(Virt *virt) {
         Call *next;
 
         for (Call *call = virt->calls; call; call = next) {
-                bool queued = call->stage == CALL_QUEUED || call->stage == CALL_RUN;
-
                 next = call->next;
                 unlink_call(call);
                 call->previous = call->next = NULL;
-                if (!queued || worker_take_back(virt->workers, call))
+                if (call->stage == CALL_HELD || call->stage == CALL_WAITS || worker_take_back(virt->workers, call))
                         call_free(call);
         }
 }
