@@ -34,3 +34,27 @@ void bare_manager_clear(Manager *m) {
         free(m->vms);
         sd_event_unref(m->event);
 }
+
+Vm *bare_vm_new(Manager *m, const char *name, const char *uuid, DomainState state) {
+        VmSpec *spec = vm_spec_new();
+        Vm *vm;
+
+        assert_non_null(spec);
+        spec->name = strdup(name);
+        assert_non_null(spec->name);
+        spec->memory = GIB;
+        (void) snprintf(spec->uuid, sizeof(spec->uuid), "%s", uuid);
+        assert_true(vm_new(m, spec, &vm) >= 0);
+        vm->state = state;
+        return vm;
+}
+
+void bare_answer(VirtDone *asked, void *userdata, ErrorCode code) {
+        VirtDone done = *asked;
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r = code == ERROR_NONE ? 0 : error_set(&error, code, "libvirt says so");
+
+        assert_non_null(done);
+        *asked = NULL;
+        done(r, r < 0 ? &error : NULL, userdata);
+}

@@ -18,3 +18,9 @@ void bare_vm_told(Vm *vm, void *userdata);
 /* tree: what the host has, and where jobs are recorded; NULL: nothing and nowhere. */
 void bare_manager_init(Manager *m, Tree *tree, const Observer *observer, void *userdata);
 void bare_manager_clear(Manager *m);
+
+/* A VM of one GiB without devices. */
+Vm *bare_vm_new(Manager *m, const char *name, const char *uuid, DomainState state);
+
+/* What was asked of libvirt is answered, once. code: ERROR_NONE, or how it failed. */
+void bare_answer(VirtDone *asked, void *userdata, ErrorCode code);

@@ -81,22 +81,12 @@ int __wrap_sd_event_add_time_relative(sd_event *e, sd_event_source **ret, clocki
         return __real_sd_event_add_time_relative(e, ret, clock, 3600 * USEC_PER_SEC, accuracy, callback, userdata);
 }
 
-static void answer(VirtDone *which, void *userdata, ErrorCode code) {
-        VirtDone done = *which;
-        _cleanup_error_ Error error = ERROR_INIT;
-        int r = code == ERROR_NONE ? 0 : error_set(&error, code, "libvirt says so");
-
-        assert_non_null(done);
-        *which = NULL;
-        done(r, r < 0 ? &error : NULL, userdata);
-}
-
 static void answer_start(ErrorCode code) {
-        answer(&f.started, f.started_data, code);
+        bare_answer(&f.started, f.started_data, code);
 }
 
 static void answer_destroy(ErrorCode code) {
-        answer(&f.destroyed, f.destroyed_data, code);
+        bare_answer(&f.destroyed, f.destroyed_data, code);
 }
 
 static void tick(uint64_t seconds) {
@@ -127,20 +117,14 @@ static void write_qemu(unsigned pid, const char *uuid, uint64_t locked_kib) {
 }
 
 static void add_vm(unsigned n_devices) {
-        VmSpec *spec = vm_spec_new();
-
-        assert_non_null(spec);
-        spec->name = strdup("vm");
-        spec->memory = GIB;
-        strcpy(spec->uuid, VM);
+        f.vm = bare_vm_new(&f.manager, "vm", VM, DOMAIN_STOPPED);
         for (unsigned i = 0; i < n_devices; i++) {
-                VmDevice *d = vm_spec_add_device(spec);
+                VmDevice *d = vm_spec_add_device(f.vm->spec);
 
                 assert_non_null(d);
                 d->address = d->requested = (PciAddress) { .bus = (uint8_t) (i + 1) };
                 d->kind = strdup("nvme");
         }
-        assert_int_equal(vm_new(&f.manager, spec, &f.vm), 0);
 }
 
 static void begin(unsigned n_devices) {

@@ -53,13 +53,7 @@ void __wrap_virt_look_again(Virt *virt, const char *uuid) {
 }
 
 static void answer(ErrorCode code) {
-        VirtDone done = f.asked;
-        _cleanup_error_ Error error = ERROR_INIT;
-        int r = code == ERROR_NONE ? 0 : error_set(&error, code, "libvirt says so");
-
-        assert_non_null(done);
-        f.asked = NULL;
-        done(r, r < 0 ? &error : NULL, f.asked_data);
+        bare_answer(&f.asked, f.asked_data, code);
 }
 
 static void on_job_ended(Job *job, void *userdata) {
@@ -67,13 +61,7 @@ static void on_job_ended(Job *job, void *userdata) {
 }
 
 static void add_vm(DomainState state) {
-        VmSpec *spec = vm_spec_new();
-
-        assert_non_null(spec);
-        spec->name = strdup("vm");
-        strcpy(spec->uuid, VM);
-        assert_int_equal(vm_new(&f.manager, spec, &f.vm), 0);
-        f.vm->state = state;
+        f.vm = bare_vm_new(&f.manager, "vm", VM, state);
 }
 
 static void begin(int (*operation)(Vm *vm, uid_t caller, Job **ret, Error *error)) {

@@ -112,16 +112,8 @@ static int teardown(void **state) {
         return 0;
 }
 
-static Vm *add_vm(Fixture *f, const char *name, DomainState vm_state_now) {
-        VmSpec *spec = calloc(1, sizeof(VmSpec));
-        Vm *vm;
-
-        assert_non_null(spec);
-        spec->name = strdup(name);
-        assert_non_null(spec->name);
-        assert_true(vm_new(&f->manager, spec, &vm) >= 0);
-        vm->state = vm_state_now;
-        return vm;
+static Vm *add_vm(Fixture *f, const char *name, DomainState state) {
+        return bare_vm_new(&f->manager, name, "", state);
 }
 
 static void begin(Fixture *f, uint64_t seconds, bool force) {
