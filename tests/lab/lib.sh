@@ -52,6 +52,11 @@ eventually() {
         done
 }
 
+# Which may be later than vmkitd is ready: libvirtd is started by being asked, and looks at every QEMU first.
+libvirt_has_answered() {
+        lab_as root vmkitctl list >/dev/null 2>&1
+}
+
 lab_is_running() {
         [ -s "$LAB_RUN/pid" ] && kill -0 "$(<"$LAB_RUN/pid")" 2>/dev/null
 }

@@ -114,7 +114,7 @@ is_on() {
 
 # vmkitd has compared what it knows with libvirt, which is when it begins jobs of its own, and they have ended.
 has_settled() {
-        lab_as root journalctl --boot --unit vmkitd | grep 'Connected to libvirt' >/dev/null &&
+        libvirt_has_answered &&
                 lab_as root vmkitctl --json jobs >"$OUTPUT" &&
                 [ "$(json "any(x['state'] == 'running' for x in d)")" = False ]
 }
