@@ -233,7 +233,9 @@ class Arguments(fixture.BusTest):
         with tempfile.TemporaryFile() as image:
             for _ in range(8):
                 fds.append(image.fileno())
-            self.alice.call_raw(fixture.NAME, MANAGER, 'org.vmkit.Manager', 'ListVMs', fds=fds)
+            parameters = fixture.GLib.Variant('(sa{sv})', ('x', {}))
+            self.assertTrue(self.alice.call_raw(fixture.NAME, MANAGER, 'org.vmkit.Manager', 'PlanVM', parameters,
+                                                fds=fds)[0].unpack()[0])
 
 
 if __name__ == '__main__':

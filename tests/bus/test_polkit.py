@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The actions as polkitd understands them, the example rules, and what the bus lets through."""
 
-from gi.repository import GLib
+from gi.repository import Gio, GLib
 
 import fixture
 from fixture import SOURCE
@@ -106,6 +106,50 @@ class Policy(fixture.BusTest):
                           'org.vmkit.Manager.Private', 'org.freedesktop.LogControl1'):
             self.refused(fixture.ACCESS_DENIED, self.alice.call_raw, fixture.NAME, fixture.MANAGER, interface,
                          'Anything', timeout=5)
+
+
+class Descriptors(fixture.BusTest):
+    """Which messages with descriptors the bus lets through to vmkitd. They have no arguments and go to one object,
+    so that none of them does anything."""
+
+    # What has an option that is a descriptor. A member that gets one must be named in the bus policy too.
+    TAKES_DESCRIPTORS = {'CreateVM', 'PlanVM', 'ImportImage'}
+
+    def test_descriptors_pass_to_those_that_take_them(self):
+        members = [(i.name, m.name) for i in fixture.interfaces().values() for m in i.methods]
+        members += [('org.freedesktop.DBus.Properties', 'GetAll'), ('org.freedesktop.DBus.Peer', 'Ping'),
+                    ('org.freedesktop.DBus.ObjectManager', 'GetManagedObjects'),
+                    ('org.freedesktop.DBus.Introspectable', 'Introspect')]
+        self.assertGreaterEqual(len(members), 36)
+        with open('/dev/null', 'rb') as file:
+            for interface, member in members:
+                for n, refused in ((0, False), (1, member not in self.TAKES_DESCRIPTORS)):
+                    with self.subTest(f'{interface}.{member}', descriptors=n):
+                        self.assertEqual(self.bus_refuses(interface, member, file, n), refused)
+
+    def test_every_member_with_a_descriptor_is_listed(self):
+        taking = {m.name for i in fixture.interfaces().values() for m in i.methods
+                  if any('h' in a.signature for a in m.in_args)}
+        self.assertLessEqual(taking, self.TAKES_DESCRIPTORS)
+
+    def bus_refuses(self, interface, member, file, n):
+        fds = Gio.UnixFDList.new()
+        for _ in range(n):
+            fds.append(file.fileno())
+        result = []
+
+        def done(connection, task):
+            try:
+                connection.call_with_unix_fd_list_finish(task)
+                result.append(None)
+            except GLib.Error as error:
+                result.append(Gio.DBusError.get_remote_error(error))
+
+        self.alice.connection.call_with_unix_fd_list(
+            fixture.NAME, fixture.MANAGER, interface, member, None, None, Gio.DBusCallFlags.NO_AUTO_START, -1, fds,
+            None, done)
+        fixture.wait_until(lambda: result, f'an answer to {member}')
+        return result[0] == fixture.ACCESS_DENIED
 
 
 if __name__ == '__main__':
