@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <limits.h>
 #include <malloc.h>
+#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
 #include "base/log.h"
@@ -194,6 +196,18 @@ static int bus_connect(Bus *b) {
         return r < 0 ? log_errno(r, "Could not attach to the system bus") : 0;
 }
 
+static int count_callers(Bus *b) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return -errno;
+        if (limit.rlim_cur < callers_descriptors_wanted())
+                log_info("With a limit of %ju open files, fewer calls than usual can wait for an answer",
+                         (uintmax_t) limit.rlim_cur);
+        return callers_new(b->bus, (unsigned) MIN(limit.rlim_cur, (rlim_t) UINT_MAX), call_on_identified, b,
+                           &b->callers);
+}
+
 int bus_new(Manager *manager, Bus **ret) {
         _cleanup_(bus_freep) Bus *b = calloc(1, sizeof(Bus));
         int r;
@@ -204,6 +218,8 @@ int bus_new(Manager *manager, Bus **ret) {
         b->sleep_lock.fd = -EBADF;
 
         r = bus_connect(b);
+        if (r >= 0)
+                r = count_callers(b);
         if (r >= 0)
                 r = export_all(b);
         if (r >= 0)
@@ -224,6 +240,7 @@ Bus *bus_free(Bus *b) {
 
         b->manager->observer = NULL;
         calls_drop_all(b);
+        callers_free(b->callers);
         sleep_lock_clear(&b->sleep_lock);
         sd_event_source_disable_unref(b->announce_source);
         sd_bus_flush_close_unref(b->bus);

@@ -16,6 +16,7 @@
 #define JOB_INTERFACE "org.vmkit.Job"
 
 typedef struct Call Call;
+typedef struct Callers Callers; /* callers.h */
 
 /* sleep-lock.h */
 typedef struct SleepLock {
@@ -27,8 +28,8 @@ typedef struct SleepLock {
 typedef struct Bus {
         sd_bus *bus;
         Manager *manager;
+        Callers *callers;
         Call *calls;       /* under way, in a list */
-        unsigned n_calls;
         sd_event_source *announce_source;
         bool announced;
         SleepLock sleep_lock;

@@ -8,12 +8,6 @@
 #include "options.h"
 #include "paths.h"
 
-/* Neither one connection nor all those of one user can fill the daemon with calls that wait, be it for a
- * password or for a look at devices. */
-#define CALLS_PER_SENDER_MAX 32
-#define CALLS_PER_USER_MAX 64
-#define CALLS_MAX 4096
-
 #define ACCESS_DENIED SD_BUS_ERROR_ACCESS_DENIED
 #define INTERACTION_REQUIRED SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED
 
@@ -29,13 +23,12 @@ static Call *call_free(Call *call) {
                 call->bus->calls = call->next;
         if (call->next)
                 call->next->previous = call->previous;
-        call->bus->n_calls--;
 
         polkit_check_drop(call->check);
-        sd_bus_slot_unref(call->slot);
         if (call->free_data)
                 call->free_data(call->data);
         auth_clear(&call->auth);
+        charge_release(&call->charge);
         sd_bus_message_unref(call->message);
         free(call);
         return NULL;
@@ -55,7 +48,6 @@ static int call_new(Bus *b, const MethodRow *row, sd_bus_message *message, Call 
         if (call->next)
                 call->next->previous = call;
         b->calls = call;
-        b->n_calls++;
         *ret = call;
         return 0;
 }
@@ -63,22 +55,6 @@ static int call_new(Bus *b, const MethodRow *row, sd_bus_message *message, Call 
 void calls_drop_all(Bus *b) {
         while (b->calls)
                 call_free(b->calls);
-}
-
-static unsigned count_calls_of_user(const Bus *b, uid_t uid) {
-        unsigned n = 0;
-
-        for (const Call *call = b->calls; call; call = call->next)
-                n += call->caller == uid;
-        return n;
-}
-
-static unsigned count_calls_of(const Bus *b, const char *sender) {
-        unsigned n = 0;
-
-        for (const Call *call = b->calls; call; call = call->next)
-                n += streq_ptr(sd_bus_message_get_sender(call->message), sender);
-        return n;
 }
 
 /* --- the target ------------------------------------------------------------------------------------------- */
@@ -338,60 +314,137 @@ static void call_read(Call *call) {
                 call_inspect(call);
 }
 
-static int on_caller(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
-        Call *call = userdata;
-        uint32_t uid;
+/* --- who calls -------------------------------------------------------------------------------------------- */
 
-        call->slot = sd_bus_slot_unref(call->slot);
-        if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "u", &uid) < 0) {
-                /* It has left the bus: nobody is there to be answered. */
-                call->replied = true;
-                call_finish(call);
-                return 0;
+/* Those that wait for their caller's uid, in the order in which they came. */
+static Call *take_waiting(Bus *b, const Caller *caller) {
+        Call *first = NULL;
+
+        for (Call *call = b->calls; call; call = call->next) {
+                if (!call->awaits_caller || call->charge.caller != caller)
+                        continue;
+                call->awaits_caller = false;
+                call->next_waiting = first;
+                first = call;
+        }
+        return first;
+}
+
+static void fail_unidentified(Call *call) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r = error_set(&error, ERROR_BUSY, "The bus does not say whose call this is, so nothing was done");
+
+        error_set_remedy(&error, "Try again; the log of the service says what the bus answered.");
+        call_fail(call, r, &error);
+}
+
+static void call_begin(Call *call) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r = charge_to_user(&call->charge, &error);
+
+        if (r < 0) {
+                call_fail(call, r, &error);
+                return;
+        }
+        call->caller = caller_uid(call->charge.caller);
+        call_read(call);
+}
+
+void call_on_identified(Caller *caller, int r, void *userdata) {
+        Call *next;
+
+        for (Call *call = take_waiting(userdata, caller); call; call = next) {
+                next = call->next_waiting;
+                if (r >= 0)
+                        call_begin(call);
+                else if (r == -ENOENT) {
+                        /* It has left the bus: nobody is there to be answered. */
+                        call->replied = true;
+                        call_finish(call);
+                } else
+                        fail_unidentified(call);
+        }
+}
+
+static void identify_and_begin(Call *call) {
+        int r;
+
+        if (caller_is_known(call->charge.caller)) {
+                call_begin(call);
+                return;
         }
 
-        call->caller = uid;
-        if (uid != 0 && count_calls_of_user(call->bus, uid) > CALLS_PER_USER_MAX)
-                refuse_more(call, "Too many calls of yours wait for an answer");
-        else
-                call_read(call);
+        call->awaits_caller = true;
+        r = caller_identify(call->charge.caller);
+        if (r < 0)
+                call_fail(call, r, NULL);
+}
+
+/* --- arrival ---------------------------------------------------------------------------------------------- */
+
+static int message_cost(const MethodRow *row, sd_bus_message *message, Cost *ret, Error *error) {
+        size_t bytes;
+        int r;
+
+        r = message_measure(message, &bytes);
+        if (r == -E2BIG) {
+                r = error_set(error, ERROR_LIMIT_EXCEEDED, "The arguments of %s are longer than %u MiB",
+                              row->member, (unsigned) (MESSAGE_BYTES_MAX / MIB));
+                error_set_remedy(error, "What is long is given as a file descriptor, such as `user-data`.");
+                return r;
+        }
+        if (r < 0)
+                return error_set_errno(error, r, "The arguments of %s cannot be read", row->member);
+
+        *ret = (Cost) {
+                .calls = 1,
+                .descriptors = row->takes_descriptors ? MESSAGE_DESCRIPTORS_MAX : 0,
+                .bytes = bytes,
+        };
         return 0;
 }
 
-/* Not sd_bus_query_sender_creds(), which would make the loop wait for the bus. */
-static int ask_for_caller(Call *call) {
-        return sd_bus_call_method_async(call->bus->bus, &call->slot, "org.freedesktop.DBus",
-                                        "/org/freedesktop/DBus", "org.freedesktop.DBus",
-                                        "GetConnectionUnixUser", on_caller, call, "s",
-                                        sd_bus_message_get_sender(call->message));
+/* Reading what is known needs neither a right nor time: such a call is over before the next message is read. */
+static bool is_answered_at_once(const MethodRow *row) {
+        return row->action == ACTION_PUBLIC && !row->needs_caller;
+}
+
+/* Counted before it waits for anything. */
+static int call_admit(Call *call, Error *error) {
+        Caller *caller;
+        Cost cost;
+        int r;
+
+        r = message_cost(call->row, call->message, &cost, error);
+        if (r < 0 || is_answered_at_once(call->row))
+                return r;
+
+        r = callers_get(call->bus->callers, sd_bus_message_get_sender(call->message), &caller);
+        return r < 0 ? r : charge_take(&call->charge, caller, &cost, error);
 }
 
 int call_dispatch(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         const MethodRow *row = method_find(sd_bus_message_get_interface(message),
                                            sd_bus_message_get_member(message));
-        const char *sender = sd_bus_message_get_sender(message);
         /* The userdata argument is the object that was found; the vtable's own is the Bus. */
         Bus *b = sd_bus_slot_get_userdata(sd_bus_get_current_slot(sd_bus_message_get_bus(message)));
+        _cleanup_error_ Error refusal = ERROR_INIT;
         Call *call;
         int r;
 
-        if (!row || !sender)
+        if (!row || !sd_bus_message_get_sender(message))
                 return sd_bus_error_set(error, SD_BUS_ERROR_UNKNOWN_METHOD, "There is no such method");
-        if (b->n_calls >= CALLS_MAX || count_calls_of(b, sender) >= CALLS_PER_SENDER_MAX)
-                return sd_bus_error_set(error, error_code_name(ERROR_LIMIT_EXCEEDED),
-                                        "Too many calls wait for an answer");
 
         r = call_new(b, row, message, &call);
         if (r < 0)
                 return r;
 
-        if (row->action == ACTION_PUBLIC && !row->needs_caller) {
-                call_read(call);
-                return 1;
-        }
-
-        r = ask_for_caller(call);
+        r = call_admit(call, &refusal);
         if (r < 0)
-                call_fail(call, r, NULL);
+                call_fail(call, r, &refusal);
+        else if (is_answered_at_once(row))
+                call_read(call);
+        else
+                identify_and_begin(call);
         return 1;
 }

@@ -5,6 +5,7 @@
  * authorised, and only then carried out. Exactly one reply leaves. */
 
 #include "bus.h"
+#include "callers.h"
 #include "polkit.h"
 
 typedef struct MethodRow MethodRow;
@@ -13,7 +14,9 @@ struct Call {
         Bus *bus;
         const MethodRow *row;
         sd_bus_message *message;
+        Charge charge;           /* what it holds, counted */
         uid_t caller;            /* valid for all rows that are not public, or ask for it */
+        bool awaits_caller;      /* its uid is being asked for */
         bool replied;
 
         /* The row's own: what read() made of the arguments. */
@@ -25,13 +28,16 @@ struct Call {
 
         Auth auth;               /* what details() asks for */
         PolkitCheck *check;      /* under way */
-        sd_bus_slot *slot;       /* the question for the caller's uid, under way */
 
         Call *next, *previous;
+        Call *next_waiting;      /* while those of one connection are gone through */
 };
 
 /* The trampoline: the handler of every method in every vtable. */
 int call_dispatch(sd_bus_message *message, void *userdata, sd_bus_error *error);
+
+/* A CallerIdentified, for the calls of a connection that have waited for it. userdata: the Bus. */
+void call_on_identified(Caller *caller, int r, void *userdata);
 
 /* The object that the call is for; looked up anew each time, since it may go while the caller is asked for
  * a password. NoSuchVM, NoSuchDevice, NoSuchJob if it is gone. */

@@ -16,10 +16,10 @@
 
 const MethodRow method_table[] = {
         { M, "CreateVM", IN("sa{sv}", "name\0options\0"), OUT("oo", "vm\0job\0"), ACTION_CREATE_VM,
-          .read = manager_read_request, .inspect = manager_inspect_request, .inspects_afresh = true,
+          .takes_descriptors = true, .read = manager_read_request, .inspect = manager_inspect_request, .inspects_afresh = true,
           .details = manager_create_details, .handle = manager_create_vm },
         { M, "PlanVM", IN("sa{sv}", "name\0options\0"), OUT("baa{sv}a{sv}", "ready\0findings\0plan\0"),
-          ACTION_PUBLIC, .needs_caller = true, .read = manager_read_request,
+          ACTION_PUBLIC, .takes_descriptors = true, .needs_caller = true, .read = manager_read_request,
           .inspect = manager_inspect_request, .handle = manager_plan_vm },
         { M, "GetVM", IN("s", "name\0"), OUT("o", "vm\0"), ACTION_PUBLIC, .read = method_read_any,
           .handle = manager_get_vm },
@@ -37,7 +37,7 @@ const MethodRow method_table[] = {
         { M, "StopAllVMs", OPTIONS, JOB_OUT, ACTION_CONTROL_ANY_VM, .read = manager_read_stop_all,
           .details = manager_stop_all_details, .handle = manager_stop_all },
         { M, "ImportImage", IN("sha{sv}", "name\0image\0options\0"), JOB_OUT, ACTION_CREATE_VM,
-          .read = manager_read_import, .details = manager_import_details,
+          .takes_descriptors = true, .read = manager_read_import, .details = manager_import_details,
           .handle = manager_import_image },
         { M, "ListImages", NOTHING_IN, OUT("a(ssttu)", "images\0"), ACTION_PUBLIC, .needs_caller = true,
           .read = method_read_any, .handle = manager_list_images },

@@ -14,6 +14,7 @@ struct MethodRow {
 
         /* The action that guards it. One of own/any becomes the other by who owns the target. */
         Action action;
+        bool takes_descriptors;      /* the bus policy lets such messages pass to no other row */
         bool needs_caller;           /* of a public row: the answer depends on who asks, or it takes so long
                                       * that calls are counted by user */
 

@@ -5,8 +5,11 @@
 #include "base/log.h"
 #include "polkit.h"
 
-/* Without a prompt polkit answers at once. With one, it waits for a person. */
-#define SILENT_TIMEOUT_USEC (25 * USEC_PER_SEC)
+/* Without a prompt polkit answers at once; but the bus drops its answer when our queue is full at that moment,
+ * which a flood of descriptors sees to, so such a question is asked once more. With a prompt, it waits for a
+ * person. */
+#define SILENT_TIMEOUT_USEC (5 * USEC_PER_SEC)
+#define SECOND_TIMEOUT_USEC (20 * USEC_PER_SEC)
 #define PROMPT_TIMEOUT_USEC (600 * USEC_PER_SEC)
 
 static const char *const action_ids[_ACTION_MAX] = {
@@ -36,6 +39,7 @@ struct PolkitCheck {
         const AuthItem *challenge;  /* the strongest that needs a password */
         bool denied;                /* one has a plain no */
         bool prompting;
+        bool asked_twice;           /* the current one */
         sd_bus_slot *slot;
         sd_event_source *at_once;
 };
@@ -174,7 +178,9 @@ static int ask(PolkitCheck *check, const AuthItem *item) {
 
         check->slot = sd_bus_slot_unref(check->slot);
         return sd_bus_call_async(check->bus, &check->slot, m, on_answer, check,
-                                 check->prompting ? PROMPT_TIMEOUT_USEC : SILENT_TIMEOUT_USEC);
+                                 check->prompting      ? PROMPT_TIMEOUT_USEC
+                                 : check->asked_twice ? SECOND_TIMEOUT_USEC
+                                                       : SILENT_TIMEOUT_USEC);
 }
 
 static void ask_or_fail(PolkitCheck *check, const AuthItem *item) {
@@ -209,6 +215,7 @@ static void take_silent_answer(PolkitCheck *check, bool authorised, bool challen
         if (!authorised && challenge && (!check->challenge || item->action > check->challenge->action))
                 check->challenge = item;
 
+        check->asked_twice = false;
         if (++check->current < check->auth->n)
                 ask_or_fail(check, &check->auth->items[check->current]);
         else
@@ -219,6 +226,12 @@ static int on_answer(sd_bus_message *reply, void *userdata, sd_bus_error *error)
         PolkitCheck *check = userdata;
         int authorised = false, challenge = false, r;
 
+        if (sd_bus_message_is_method_error(reply, SD_BUS_ERROR_NO_REPLY) && !check->prompting &&
+            !check->asked_twice) {
+                check->asked_twice = true;
+                ask_or_fail(check, &check->auth->items[check->current]);
+                return 0;
+        }
         if (sd_bus_message_is_method_error(reply, NULL)) {
                 log_error("polkit cannot be asked: %s", str_na(sd_bus_message_get_error(reply)->message));
                 finish(check, VERDICT_UNAVAILABLE);

@@ -14,6 +14,7 @@ import functools
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -75,6 +76,7 @@ BUS_CONFIG = '''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
     <allow own="org.freedesktop.login1"/>
     <allow send_destination="org.freedesktop.login1"/>
   </policy>
+  {policy}
   <include>{source}/dbus/org.vmkit.Manager.conf</include>
   <include>/usr/share/dbus-1/system.d/org.freedesktop.PolicyKit1.conf</include>
 </busconfig>
@@ -435,7 +437,7 @@ class Agent:
 class Bus:
     """The processes of one test class."""
 
-    def __init__(self, rules='', config='', host=mocksys.desktop, vmkitd=True):
+    def __init__(self, rules='', config='', host=mocksys.desktop, vmkitd=True, policy=''):
         self.directory = tempfile.mkdtemp(prefix='vmkit-bus-')
         os.chmod(self.directory, 0o755)
         self.host = host(self.path('host'))
@@ -444,7 +446,7 @@ class Bus:
         self.config = config
         self.address = f'unix:path={self.path("bus")}'
         self._mount_users()
-        self._start_bus()
+        self._start_bus(policy)
         self.root = self.connect(0)
         self.start_polkit(rules)
         if vmkitd:
@@ -500,9 +502,10 @@ class Bus:
         if status is not None:
             raise RuntimeError(f'{name} ended with status {status}:\n{self.log(name)}')
 
-    def _start_bus(self):
+    def _start_bus(self, policy):
         with open(self.path('bus.conf'), 'w', encoding='utf-8') as file:
-            file.write(BUS_CONFIG.format(directory=self.directory, source=SOURCE, auth_timeout=AUTH_TIMEOUT_SEC * 1000))
+            file.write(BUS_CONFIG.format(directory=self.directory, source=SOURCE, policy=policy,
+                                         auth_timeout=AUTH_TIMEOUT_SEC * 1000))
         reader, writer = os.pipe()
         self.spawn('dbus-daemon', ['dbus-daemon', '--nofork', '--nopidfile', '--nosyslog',
                                    f'--config-file={self.path("bus.conf")}', f'--print-address={writer}'],
@@ -624,28 +627,32 @@ def use_mock_kernel():
 
 
 @functools.lru_cache(None)
-def unit_capabilities():
+def unit_setting(name):
     with open(f'{SOURCE}/systemd/vmkitd.service.in', encoding='utf-8') as file:
-        return re.search(r'^CapabilityBoundingSet=(.*)$', file.read(), re.M)[1].split()
+        return re.search(rf'^{name}=(.*)$', file.read(), re.M)[1]
 
 
 def sandboxed(*argv):
-    """The command with the capabilities of the unit's sandbox."""
-    names = ','.join('+' + c.removeprefix('CAP_').lower() for c in unit_capabilities())
-    return ['setpriv', f'--bounding-set=-all,{names}', '--inh-caps=-all', '--no-new-privs', *argv]
+    """The command with the capabilities of the unit's sandbox, and its limit of open files as far as this machine
+    lets us have it."""
+    files = min(int(unit_setting('LimitNOFILE')), resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    names = ','.join('+' + c.removeprefix('CAP_').lower() for c in unit_setting('CapabilityBoundingSet').split())
+    return ['prlimit', f'--nofile={files}', 'setpriv', f'--bounding-set=-all,{names}',
+            '--inh-caps=-all', '--no-new-privs', *argv]
 
 
 class BusTest(unittest.TestCase):
-    """Tests that share one set of processes. rules and config belong to the class."""
+    """Tests that share one set of processes. What they are started with belongs to the class."""
 
-    RULES = ''
+    RULES = ''          # of polkit
+    POLICY = ''         # of the bus, beside what the service installs
     CONFIG = ''
     HOST = staticmethod(mocksys.desktop)
     VMKITD = True
 
     @classmethod
     def setUpClass(cls):
-        cls.bus = Bus(rules=cls.RULES, config=cls.CONFIG, host=cls.HOST, vmkitd=cls.VMKITD)
+        cls.bus = Bus(rules=cls.RULES, config=cls.CONFIG, host=cls.HOST, vmkitd=cls.VMKITD, policy=cls.POLICY)
         cls.addClassCleanup(cls.bus.close)
         cls.root = cls.bus.root
         cls.alice, cls.bob, cls.carol = (cls.bus.connect(uid) for uid in (ALICE, BOB, CAROL))
