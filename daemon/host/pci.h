@@ -83,3 +83,7 @@ int unit_marks_new(size_t n_devices, UnitMarks **ret);
 
 /* Whether the function is integrated (on the root bus) rather than in a slot. */
 bool pci_device_is_integrated(const PciDevice *device);
+
+/* The kind of device that a function is part of, as rules see it: an audio, USB or USB-C function beside a graphics
+ * function in its slot is part of that card, and every other function is what it is. */
+DeviceKind inventory_card_kind(const Inventory *inventory, const PciDevice *device);

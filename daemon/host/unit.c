@@ -7,6 +7,8 @@
 #include "base/strv.h"
 #include "pci.h"
 
+#define SLOT_FUNCTIONS 8
+
 void device_list_clear(DeviceList *l) {
         free(l->items);
         *l = (DeviceList) {};
@@ -182,31 +184,51 @@ static int join_group(Unit *u, const PciDevice *member) {
         return r;
 }
 
-static bool belongs_to_graphics(const PciDevice *device) {
-        return device->kind == KIND_GPU || device->kind == KIND_AUDIO || device->kind == KIND_USB;
+/* How the USB-C port of a graphics card shows itself: a serial bus controller of no certain kind. */
+#define CLASS_USB_C 0x0c80
+
+static bool can_be_of_card(const PciDevice *device) {
+        return !device->is_vf && (device->kind == KIND_GPU || device->kind == KIND_AUDIO ||
+                                  device->kind == KIND_USB || device->class >> 8 == CLASS_USB_C);
 }
 
 /* A graphics card is a display function with its sound and its USB-C port beside it. */
-static int join_slot(Unit *u, const PciDevice *member) {
-        PciDevice *siblings[8] = {};
-        bool graphics = false;
-        int r = 0;
+static bool is_of_card(const Inventory *inventory, const PciDevice *device) {
+        PciAddress address = device->address;
 
-        if (!belongs_to_graphics(member) || member->is_vf)
-                return 0;
+        if (!can_be_of_card(device))
+                return false;
 
-        for (uint8_t i = 0; i < ELEMENTSOF(siblings); i++) {
-                PciAddress address = member->address;
+        for (uint8_t i = 0; i < SLOT_FUNCTIONS; i++) {
+                const PciDevice *sibling;
 
                 address.function = i;
-                siblings[i] = inventory_find(u->inventory, &address);
-                if (siblings[i] && siblings[i]->kind == KIND_GPU)
-                        graphics = true;
+                sibling = inventory_find(inventory, &address);
+                if (sibling && sibling->kind == KIND_GPU && !sibling->is_vf)
+                        return true;
         }
+        return false;
+}
 
-        for (size_t i = 0; graphics && r >= 0 && i < ELEMENTSOF(siblings); i++)
-                if (siblings[i] && belongs_to_graphics(siblings[i]))
-                        r = join(u, siblings[i]);
+DeviceKind inventory_card_kind(const Inventory *inventory, const PciDevice *device) {
+        return is_of_card(inventory, device) ? KIND_GPU : device->kind;
+}
+
+static int join_slot(Unit *u, const PciDevice *member) {
+        PciAddress address = member->address;
+        int r = 0;
+
+        if (!is_of_card(u->inventory, member))
+                return 0;
+
+        for (uint8_t i = 0; r >= 0 && i < SLOT_FUNCTIONS; i++) {
+                PciDevice *sibling;
+
+                address.function = i;
+                sibling = inventory_find(u->inventory, &address);
+                if (sibling && can_be_of_card(sibling))
+                        r = join(u, sibling);
+        }
         return r;
 }
 

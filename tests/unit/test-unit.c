@@ -110,6 +110,42 @@ static void test_slot(void **state) {
         expect_unit(t, "0000:00:14.0", "0000:00:14.0");
 }
 
+static void expect_kind(const Inventory *inventory, const char *address, DeviceKind kind) {
+        PciAddress a;
+
+        assert_int_equal(pci_address_parse(address, &a), 0);
+        assert_int_equal(inventory_card_kind(inventory, inventory_find(inventory, &a)), kind);
+}
+
+/* What is part of a graphics card, and what is only beside it: in its slot, or in its group. */
+static void test_card(void **state) {
+        _cleanup_tree_ Tree *t = tree_new();
+        _cleanup_free_ char *port = add_port(t, "0000:00:01.0", 1);
+        _cleanup_(inventory_freep) Inventory *inventory = NULL;
+
+        add(t, port, "0000:01:00.0", 0x030000, 2, "flr");
+        add(t, port, "0000:01:00.1", 0x040300, 2, "flr");
+        add(t, port, "0000:01:00.2", 0x0c0330, 3, "flr");
+        add(t, port, "0000:01:00.3", 0x0c8000, 4, "flr");
+        add(t, port, "0000:01:00.4", 0x020000, 2, "flr");
+        add(t, port, "0000:01:00.5", 0x010802, 2, "flr");
+        add(t, port, "0000:02:00.0", 0x040300, 2, "flr");
+        add(t, NULL, "0000:00:14.0", 0x0c8000, 6, "pm");
+        assert_int_equal(inventory_read(t->fd, &inventory), 0);
+
+        expect_kind(inventory, "0000:01:00.0", KIND_GPU);
+        expect_kind(inventory, "0000:01:00.1", KIND_GPU);
+        expect_kind(inventory, "0000:01:00.2", KIND_GPU);
+        expect_kind(inventory, "0000:01:00.3", KIND_GPU);
+        expect_kind(inventory, "0000:01:00.4", KIND_NETWORK);
+        expect_kind(inventory, "0000:01:00.5", KIND_NVME);
+        expect_kind(inventory, "0000:02:00.0", KIND_AUDIO);
+        expect_kind(inventory, "0000:00:14.0", KIND_OTHER);
+
+        expect_unit(t, "0000:01:00.3", "0000:01:00.0 0000:01:00.1 0000:01:00.2 0000:01:00.3 0000:01:00.4 "
+                                       "0000:01:00.5 0000:02:00.0");
+}
+
 /* What a sibling's group holds moves too: each group has to be viable. */
 static void test_closure(void **state) {
         _cleanup_tree_ Tree *t = tree_new();
@@ -147,13 +183,13 @@ static void test_reset(void **state) {
         expect_unit(t, "0000:00:02.0", "0000:00:02.0");
 }
 
-static void add_function_of(Tree *t, const char *port, const char *address, const char *physfn,
-                            int group) {
+static void add_function_of(Tree *t, const char *port, const char *address, unsigned class,
+                            const char *physfn, int group) {
         free(tree_add_function(t, &(TreeFunction) { .below = port,
                                                    .address = address,
                                                    .vendor = 0x8086,
                                                    .device = 0x154c,
-                                                   .class = 0x020000,
+                                                   .class = class,
                                                    .group = group,
                                                    .physfn = physfn,
                                                    .reset_method = "flr" }));
@@ -164,18 +200,34 @@ static void test_virtual_functions(void **state) {
         _cleanup_tree_ Tree *t = tree_new();
         _cleanup_free_ char *port = add_port(t, "0000:00:01.0", 1);
 
-        add_function_of(t, port, "0000:03:00.0", NULL, 2);
-        add_function_of(t, port, "0000:03:02.0", "0000:03:00.0", 2);
-        add_function_of(t, port, "0000:03:02.1", "0000:03:00.0", 2);
+        add_function_of(t, port, "0000:03:00.0", 0x020000, NULL, 2);
+        add_function_of(t, port, "0000:03:02.0", 0x020000, "0000:03:00.0", 2);
+        add_function_of(t, port, "0000:03:02.1", 0x020000, "0000:03:00.0", 2);
 
         expect_unit(t, "0000:03:02.0", "0000:03:02.0 0000:03:02.1");
         expect_unit(t, "0000:03:00.0", "0000:03:00.0");
+}
+
+/* A graphics function that is virtual lends its kind to nothing beside it. */
+static void test_card_of_virtual_functions(void **state) {
+        _cleanup_tree_ Tree *t = tree_new();
+        _cleanup_free_ char *port = add_port(t, "0000:00:01.0", 1);
+        _cleanup_(inventory_freep) Inventory *inventory = NULL;
+
+        add_function_of(t, port, "0000:03:00.0", 0x030000, NULL, 2);
+        add_function_of(t, port, "0000:03:02.0", 0x030000, "0000:03:00.0", 3);
+        add(t, port, "0000:03:02.1", 0x040300, 4, "flr");
+        assert_int_equal(inventory_read(t->fd, &inventory), 0);
+
+        expect_kind(inventory, "0000:03:02.1", KIND_AUDIO);
+        expect_unit(t, "0000:03:02.1", "0000:03:02.1");
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_single),  cmocka_unit_test(test_group),
                 cmocka_unit_test(test_slot),    cmocka_unit_test(test_closure),
+                cmocka_unit_test(test_card),    cmocka_unit_test(test_card_of_virtual_functions),
                 cmocka_unit_test(test_reset),   cmocka_unit_test(test_virtual_functions),
         };
 
