@@ -225,7 +225,11 @@ def actions(policy):
         defaults = [action.findtext(f'defaults/allow_{when}') for when in ('any', 'inactive', 'active')]
         text += entry(f'.B {literal(action.get("id"))}',
                       fill(f'{escape(action.findtext("description"))}: {", ".join(defaults)}.'))
-    return text + ('.PP\nRules can look at the details\n.BR vm ", " device ", " kind " and " vendor .\n')
+    return text + ('.PP\nRules can look at the details\n.BR vm ", " device ", " kind ", " vendor " and " requested .\n'
+                   + fill('A call that moves devices is asked about once for each function that moves, with the '
+                          'address, kind and vendor of that function; requested is the address that was named or '
+                          'chosen. The audio, USB and USB-C functions in the slot of a graphics card have the kind '
+                          'gpu.'))
 
 
 def read(path):

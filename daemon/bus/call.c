@@ -147,7 +147,7 @@ static void refuse_more(Call *call, const char *why) {
 static int add_rights(Call *call, Error *error) {
         if (call->row->details)
                 return call->row->details(call, error);
-        return auth_add(&call->auth, call->row->action, "", "", "", "");
+        return auth_add_vm(&call->auth, call->row->action, NULL);
 }
 
 /* What was consented to is what is done. While a password was typed, what moves with a device may have become
@@ -182,25 +182,46 @@ static void call_handle(Call *call) {
                 call_finish(call);
 }
 
-/* The actions that were not granted, each once: "org.vmkit.create-vm, org.vmkit.use-device for …". */
-static char *missing_rights(const Call *call) {
-        _cleanup_strv_ char **rights = NULL;
+/* The devices for which an action was not granted: "0000:01:00.0, 0000:01:00.1"; "" where it is not about any. */
+static char *missing_devices(const Call *call, Action action) {
+        _cleanup_strv_ char **devices = NULL;
 
         for (size_t i = 0; i < call->auth.n; i++) {
                 const AuthItem *item = &call->auth.items[i];
-                char *right;
+                const char *device = item->details[DETAIL_DEVICE];
 
-                if (item->granted)
+                if (item->granted || item->action != action || !device || strv_contains(devices, device))
                         continue;
-                if (asprintf(&right, "%s%s%s", action_id(item->action), str_empty(item->device) ? "" : " for ",
-                             item->device) < 0)
-                        return NULL;
-                if (strv_contains(rights, right))
-                        free(right);
-                else if (strv_consume(&rights, right) < 0)
+                if (strv_push(&devices, device) < 0)
                         return NULL;
         }
-        return strv_join(rights, ", ");
+        return strv_join(devices, ", ");
+}
+
+static bool is_missing(const Call *call, Action action) {
+        for (size_t i = 0; i < call->auth.n; i++)
+                if (call->auth.items[i].action == action && !call->auth.items[i].granted)
+                        return true;
+        return false;
+}
+
+static int add_missing_right(const Call *call, Action action, char ***rights) {
+        _cleanup_free_ char *devices = missing_devices(call, action);
+        char *right;
+
+        if (!devices || asprintf(&right, "%s%s%s", action_id(action), *devices ? " for " : "", devices) < 0)
+                return -ENOMEM;
+        return strv_consume(rights, right);
+}
+
+/* The actions that were not granted: "org.vmkit.create-vm, org.vmkit.use-device for …". */
+static char *missing_rights(const Call *call) {
+        _cleanup_strv_ char **rights = NULL;
+
+        for (Action action = ACTION_PUBLIC + 1; action < _ACTION_MAX; action++)
+                if (is_missing(call, action) && add_missing_right(call, action, &rights) < 0)
+                        return NULL;
+        return strv_join(rights, "; ");
 }
 
 static void log_verdict(const Call *call, int level, const char *outcome) {

@@ -17,14 +17,6 @@
 
 /* --- who may ---------------------------------------------------------------------------------------------- */
 
-static int add_right(Call *call, const Device *d, Action action) {
-        char address[PCI_ADDRESS_TEXT_MAX], vendor[5];
-
-        pci_address_format(&d->pci->address, address);
-        snprintf(vendor, sizeof(vendor), "%04x", d->pci->vendor_id);
-        return auth_add(&call->auth, action, "", address, device_kind_to_string(d->pci->kind), vendor);
-}
-
 static const char *words_for(const Call *call) {
         static const struct {
                 const char *member, *words;
@@ -44,33 +36,55 @@ static const char *words_for(const Call *call) {
         return "manage";
 }
 
-/* All that moves with it is part of the act; but a number of virtual functions is set of one alone. */
-static int describe_act(Call *call, Device *d) {
+static bool is_vf_of(const PciDevice *pci, const PciDevice *physical) {
+        return pci->is_vf && pci_address_equal(&pci->physical_function, &physical->address);
+}
+
+/* A number of virtual functions is set of one function alone, and those it has go. */
+static int with_virtual_functions(const Device *d, DeviceList *ret) {
+        const Manager *m = d->manager;
+
+        ret->items = calloc(devices_count(m) + 1, sizeof(PciDevice *));
+        if (!ret->items)
+                return -ENOMEM;
+
+        ret->items[ret->n++] = d->pci;
+        for (size_t i = 0; i < devices_count(m); i++)
+                if (is_vf_of(m->devices.items[i]->pci, d->pci))
+                        ret->items[ret->n++] = m->devices.items[i]->pci;
+        return 0;
+}
+
+/* What the call is about in the words of its prompt, and what it moves. */
+static int describe_act(Call *call, Device *d, DeviceList *ret_moved) {
+        bool sets_vfs = call->row->handle == device_handle_vfs;
         const DeviceList alone = { .items = &d->pci, .n = 1 };
-        _cleanup_device_list_ DeviceList unit = {};
         _cleanup_free_ char *functions = NULL;
         int r;
 
-        r = device_unit(d, &unit);
+        r = sets_vfs ? with_virtual_functions(d, ret_moved) : device_unit(d, ret_moved);
         if (r >= 0)
-                r = describe_functions(call->row->handle == device_handle_vfs ? &alone : &unit, &functions);
+                r = describe_functions(sets_vfs ? &alone : ret_moved, &functions);
         return r < 0 ? r : auth_describe(&call->auth, "%s %s", words_for(call), functions);
 }
 
 int device_details(Call *call, Error *error) {
         char *const *allow = call->row->read == device_read_bind ? call->data : NULL;
+        _cleanup_device_list_ DeviceList moved = {};
+        const PciAddress *requested;
         Device *d;
         int r;
 
         r = call_device(call, &d, error);
+        if (r >= 0)
+                r = describe_act(call, d, &moved);
         if (r < 0)
                 return r;
 
-        r = describe_act(call, d);
-        if (r >= 0)
-                r = add_right(call, d, ACTION_MANAGE_DEVICE);
+        requested = &d->pci->address;
+        r = auth_add_functions(&call->auth, ACTION_MANAGE_DEVICE, NULL, d->manager, &moved, requested);
         if (r >= 0 && strv_length(allow) > 0)
-                r = add_right(call, d, ACTION_OVERRIDE_DEVICE);
+                r = auth_add_functions(&call->auth, ACTION_OVERRIDE_DEVICE, NULL, d->manager, &moved, requested);
         return r;
 }
 

@@ -18,8 +18,8 @@ int job_details(Call *call, Error *error) {
                 return r;
 
         bool own = job->started_by == call->caller || (job->vm && job->vm->spec->owner == call->caller);
-        return auth_add(&call->auth, own ? ACTION_CONTROL_OWN_VM : ACTION_CONTROL_ANY_VM,
-                        job->vm ? job->vm->spec->name : "", "", "", "");
+        return auth_add_vm(&call->auth, own ? ACTION_CONTROL_OWN_VM : ACTION_CONTROL_ANY_VM,
+                           job->vm ? job->vm->spec->name : NULL);
 }
 
 int job_handle_cancel(Call *call, Error *error) {

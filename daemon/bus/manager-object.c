@@ -116,7 +116,7 @@ int manager_create_details(Call *call, Error *error) {
         _cleanup_(plan_freep) Plan *plan = NULL;
         int r;
 
-        r = auth_add(&call->auth, ACTION_CREATE_VM, request->name, "", "", "");
+        r = auth_add_vm(&call->auth, ACTION_CREATE_VM, request->name);
         if (r >= 0)
                 r = plan_make(manager_of(call), request, &plan);
         if (r >= 0)
@@ -519,7 +519,7 @@ int manager_import_details(Call *call, Error *error) {
         const ImageRequest *request = call->data;
         int r = auth_describe(&call->auth, "import the image %s", request->name);
 
-        return r < 0 ? r : auth_add(&call->auth, ACTION_CREATE_VM, "", "", "", "");
+        return r < 0 ? r : auth_add_vm(&call->auth, ACTION_CREATE_VM, NULL);
 }
 
 int manager_import_image(Call *call, Error *error) {
@@ -580,8 +580,8 @@ int manager_remove_details(Call *call, Error *error) {
         if (r < 0)
                 return r;
 
-        return auth_add(&call->auth, owner == call->caller ? ACTION_DESTROY_OWN_VM : ACTION_DESTROY_ANY_VM, "",
-                        "", "", "");
+        return auth_add_vm(&call->auth, owner == call->caller ? ACTION_DESTROY_OWN_VM : ACTION_DESTROY_ANY_VM,
+                           NULL);
 }
 
 int manager_remove_image(Call *call, Error *error) {
@@ -609,7 +609,7 @@ int manager_read_stop_all(Call *call, Error *error) {
 int manager_stop_all_details(Call *call, Error *error) {
         int r = auth_describe(&call->auth, "stop all virtual machines");
 
-        return r < 0 ? r : auth_add(&call->auth, call->row->action, "", "", "", "");
+        return r < 0 ? r : auth_add_vm(&call->auth, call->row->action, NULL);
 }
 
 int manager_stop_all(Call *call, Error *error) {

@@ -36,7 +36,6 @@ struct PolkitCheck {
         void *userdata;
 
         size_t current;             /* item that polkit is being asked about */
-        const AuthItem *challenge;  /* the strongest that needs a password */
         bool denied;                /* one has a plain no */
         bool prompting;
         bool asked_twice;           /* the current one */
@@ -46,35 +45,41 @@ struct PolkitCheck {
 
 /* --- what is asked ---------------------------------------------------------------------------------------- */
 
+static const char *const detail_keys[_DETAIL_MAX] = {
+        [DETAIL_VM] = "vm",
+        [DETAIL_DEVICE] = "device",
+        [DETAIL_KIND] = "kind",
+        [DETAIL_VENDOR] = "vendor",
+        [DETAIL_REQUESTED] = "requested",
+};
+
 static void auth_item_clear(AuthItem *item) {
-        free(item->vm);
-        free(item->device);
-        free(item->kind);
-        free(item->vendor);
+        for (AuthDetail i = 0; i < _DETAIL_MAX; i++)
+                free(item->details[i]);
 }
 
-int auth_add(Auth *auth, Action action, const char *vm, const char *device, const char *kind,
-             const char *vendor) {
-        AuthItem *grown = reallocarray(auth->items, auth->n + 1, sizeof(AuthItem));
+int auth_add(Auth *auth, Action action, const char *const details[_DETAIL_MAX]) {
+        AuthItem *grown = reallocarray(auth->items, auth->n + 1, sizeof(AuthItem)), *item;
 
         if (!grown)
                 return -ENOMEM;
         auth->items = grown;
 
-        AuthItem item = {
-                .action = action,
-                .vm = strdup(vm),
-                .device = strdup(device),
-                .kind = strdup(kind),
-                .vendor = strdup(vendor),
-        };
-        if (!item.vm || !item.device || !item.kind || !item.vendor) {
-                auth_item_clear(&item);
-                return -ENOMEM;
+        item = &auth->items[auth->n];
+        *item = (AuthItem) { .action = action };
+        for (AuthDetail i = 0; i < _DETAIL_MAX; i++) {
+                item->details[i] = details[i] ? strdup(details[i]) : NULL;
+                if (details[i] && !item->details[i]) {
+                        auth_item_clear(item);
+                        return -ENOMEM;
+                }
         }
-
-        auth->items[auth->n++] = item;
+        auth->n++;
         return 0;
+}
+
+int auth_add_vm(Auth *auth, Action action, const char *vm) {
+        return auth_add(auth, action, (const char *const[_DETAIL_MAX]) { [DETAIL_VM] = vm });
 }
 
 int auth_describe(Auth *auth, const char *format, ...) {
@@ -97,8 +102,10 @@ void auth_clear(Auth *auth) {
 }
 
 static bool auth_item_equal(const AuthItem *a, const AuthItem *b) {
-        return a->action == b->action && streq(a->vm, b->vm) && streq(a->device, b->device) &&
-               streq(a->kind, b->kind) && streq(a->vendor, b->vendor);
+        for (AuthDetail i = 0; i < _DETAIL_MAX; i++)
+                if (!streq_ptr(a->details[i], b->details[i]))
+                        return false;
+        return a->action == b->action;
 }
 
 bool auth_equal(const Auth *a, const Auth *b) {
@@ -131,21 +138,13 @@ static void finish(PolkitCheck *check, Verdict verdict) {
         done(verdict, userdata);
 }
 
-static int append_details(sd_bus_message *m, const PolkitCheck *check, const AuthItem *item) {
-        const struct {
-                const char *key, *value;
-        } details[] = {
-                { "vm", item->vm },
-                { "device", item->device },
-                { "kind", item->kind },
-                { "vendor", item->vendor },
-        };
+static int append_details(sd_bus_message *m, const PolkitCheck *check, const char *const details[_DETAIL_MAX]) {
         int r;
 
         r = sd_bus_message_open_container(m, 'a', "{ss}");
-        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(details); i++)
-                if (!str_empty(details[i].value))
-                        r = sd_bus_message_append(m, "{ss}", details[i].key, details[i].value);
+        for (AuthDetail i = 0; r >= 0 && i < _DETAIL_MAX; i++)
+                if (details[i])
+                        r = sd_bus_message_append(m, "{ss}", detail_keys[i], details[i]);
 
         if (r >= 0 && check->prompting && check->auth->act) {
                 _cleanup_free_ char *text = NULL;
@@ -159,7 +158,7 @@ static int append_details(sd_bus_message *m, const PolkitCheck *check, const Aut
 
 static int on_answer(sd_bus_message *reply, void *userdata, sd_bus_error *error);
 
-static int ask(PolkitCheck *check, const AuthItem *item) {
+static int ask(PolkitCheck *check, Action action, const char *const details[_DETAIL_MAX]) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         int r;
 
@@ -168,9 +167,9 @@ static int ask(PolkitCheck *check, const AuthItem *item) {
                                            "org.freedesktop.PolicyKit1.Authority", "CheckAuthorization");
         if (r >= 0)
                 r = sd_bus_message_append(m, "(sa{sv})s", "system-bus-name", 1, "name", "s", check->sender,
-                                          action_id(item->action));
+                                          action_id(action));
         if (r >= 0)
-                r = append_details(m, check, item);
+                r = append_details(m, check, details);
         if (r >= 0)
                 r = sd_bus_message_append(m, "us", (uint32_t) check->prompting, "");
         if (r < 0)
@@ -183,8 +182,8 @@ static int ask(PolkitCheck *check, const AuthItem *item) {
                                                        : SILENT_TIMEOUT_USEC);
 }
 
-static void ask_or_fail(PolkitCheck *check, const AuthItem *item) {
-        int r = ask(check, item);
+static void ask_or_fail(PolkitCheck *check, Action action, const char *const details[_DETAIL_MAX]) {
+        int r = ask(check, action, details);
 
         if (r < 0) {
                 log_errno(r, "Could not ask polkit");
@@ -192,17 +191,50 @@ static void ask_or_fail(PolkitCheck *check, const AuthItem *item) {
         }
 }
 
+static void ask_current(PolkitCheck *check) {
+        const AuthItem *item = &check->auth->items[check->current];
+
+        ask_or_fail(check, item->action, (const char *const *) item->details);
+}
+
+static const AuthItem *strongest_challenge(const Auth *auth) {
+        const AuthItem *strongest = NULL;
+
+        for (size_t i = 0; i < auth->n; i++)
+                if (auth->items[i].challenge && (!strongest || auth->items[i].action > strongest->action))
+                        strongest = &auth->items[i];
+        return strongest;
+}
+
+/* One prompt stands for all questions of its action, so it has the details that they share. A rule that asks for a
+ * weaker password for one function or kind does not apply to a unit in which there are others. */
+static void prompt(PolkitCheck *check, const AuthItem *strongest) {
+        const Auth *auth = check->auth;
+        const char *shared[_DETAIL_MAX];
+
+        for (AuthDetail k = 0; k < _DETAIL_MAX; k++) {
+                shared[k] = strongest->details[k];
+                for (size_t i = 0; i < auth->n; i++)
+                        if (auth->items[i].challenge && auth->items[i].action == strongest->action &&
+                            !streq_ptr(auth->items[i].details[k], strongest->details[k]))
+                                shared[k] = NULL;
+        }
+
+        check->prompting = true;
+        ask_or_fail(check, strongest->action, shared);
+}
+
 static void after_silent_checks(PolkitCheck *check) {
+        const AuthItem *strongest = strongest_challenge(check->auth);
+
         if (check->denied)
                 finish(check, VERDICT_DENIED);
-        else if (!check->challenge)
+        else if (!strongest)
                 finish(check, VERDICT_GRANTED);
         else if (!check->interactive)
                 finish(check, VERDICT_NEEDS_INTERACTION);
-        else {
-                check->prompting = true;
-                ask_or_fail(check, check->challenge);
-        }
+        else
+                prompt(check, strongest);
 }
 
 /* A no to one does not end the round: whoever is refused should learn of everything that is missing. */
@@ -210,14 +242,13 @@ static void take_silent_answer(PolkitCheck *check, bool authorised, bool challen
         AuthItem *item = &check->auth->items[check->current];
 
         item->granted = authorised;
+        item->challenge = !authorised && challenge;
         if (!authorised && !challenge)
                 check->denied = true;
-        if (!authorised && challenge && (!check->challenge || item->action > check->challenge->action))
-                check->challenge = item;
 
         check->asked_twice = false;
         if (++check->current < check->auth->n)
-                ask_or_fail(check, &check->auth->items[check->current]);
+                ask_current(check);
         else
                 after_silent_checks(check);
 }
@@ -229,7 +260,7 @@ static int on_answer(sd_bus_message *reply, void *userdata, sd_bus_error *error)
         if (sd_bus_message_is_method_error(reply, SD_BUS_ERROR_NO_REPLY) && !check->prompting &&
             !check->asked_twice) {
                 check->asked_twice = true;
-                ask_or_fail(check, &check->auth->items[check->current]);
+                ask_current(check);
                 return 0;
         }
         if (sd_bus_message_is_method_error(reply, NULL)) {
@@ -281,7 +312,7 @@ int polkit_check(sd_bus *bus, const char *sender, uid_t uid, bool interactive, A
         else if (uid == 0)
                 r = sd_event_add_defer(sd_bus_get_event(bus), &check->at_once, on_at_once, check);
         else
-                r = ask(check, &auth->items[0]);
+                r = ask(check, auth->items[0].action, (const char *const *) auth->items[0].details);
         if (r < 0) {
                 polkit_check_drop(check);
                 return r;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Who may do what: polkit decides, asked about the caller's bus name. A call may need several actions. All
- * are checked without interaction first: a no to any of them refuses. If some need a password, there is one
- * prompt, for the strongest of them, whose text names the whole act. Anything but a clear yes is a no. */
+/* Who may do what: polkit decides, asked about the caller's bus name. A call may need several actions, and one
+ * action about several functions. All are checked without interaction first: a no to any of them refuses. If some
+ * need a password, there is one prompt, for the strongest action, whose text names the whole act. Anything but a
+ * clear yes is a no. */
 
 #include <systemd/sd-bus.h>
 
@@ -25,12 +26,23 @@ typedef enum Action {
 
 const char *action_id(Action action); /* "org.vmkit.create-vm" */
 
-/* One action that is needed, and what it is about. "": not said. All values are our own words: names that
+/* What a question is about, for rules and prompts: polkit's details. All values are our own words: names that
  * passed the allow-list, canonical addresses. */
+typedef enum AuthDetail {
+        DETAIL_VM,        /* name */
+        DETAIL_DEVICE,    /* address of the function that the question is about */
+        DETAIL_KIND,      /* of that function */
+        DETAIL_VENDOR,    /* of that function: four hex digits */
+        DETAIL_REQUESTED, /* address that was named or chosen, with which the function moves */
+        _DETAIL_MAX,
+} AuthDetail;
+
+/* One action that is needed. NULL: a detail that is not said. */
 typedef struct AuthItem {
         Action action;
-        char *vm, *device, *kind, *vendor;
-        bool granted;  /* without a prompt */
+        char *details[_DETAIL_MAX];
+        bool granted;   /* without a prompt */
+        bool challenge; /* with one it may be */
 } AuthItem;
 
 typedef struct Auth {
@@ -39,8 +51,8 @@ typedef struct Auth {
         char *act; /* what is about to be done, for the prompt: "create the VM x with …"; NULL: by action */
 } Auth;
 
-int auth_add(Auth *auth, Action action, const char *vm, const char *device, const char *kind,
-             const char *vendor);
+int auth_add(Auth *auth, Action action, const char *const details[_DETAIL_MAX]);
+int auth_add_vm(Auth *auth, Action action, const char *vm); /* NULL: about nothing that has a name */
 int auth_describe(Auth *auth, const char *format, ...) _printf_(2, 3); /* sets act */
 void auth_clear(Auth *auth);
 

@@ -51,7 +51,7 @@ int vm_details(Call *call, Error *error) {
         r = call_vm(call, &vm, error);
         if (r >= 0)
                 r = auth_describe(&call->auth, "%s the virtual machine %s", words_for(call), vm->spec->name);
-        return r < 0 ? r : auth_add(&call->auth, action_for(call, vm), vm->spec->name, "", "", "");
+        return r < 0 ? r : auth_add_vm(&call->auth, action_for(call, vm), vm->spec->name);
 }
 
 /* --- start, stop, … --------------------------------------------------------------------------------------- */
@@ -236,7 +236,7 @@ int vm_attach_details(Call *call, Error *error) {
         if (r >= 0)
                 r = vm_plan_attachment(vm, call->caller, &arguments->address, arguments->allow, &plan, error);
         if (r >= 0)
-                r = auth_add(&call->auth, action_for(call, vm), vm->spec->name, "", "", "");
+                r = auth_add_vm(&call->auth, action_for(call, vm), vm->spec->name);
         if (r >= 0)
                 r = auth_add_devices(&call->auth, plan, arguments->allow);
         return r < 0 ? r : describe_attachment(&call->auth, vm, plan, arguments->allow);

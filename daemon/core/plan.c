@@ -143,14 +143,13 @@ static int judge_name(Manager *m, Plan *plan) {
 
 /* --- devices ---------------------------------------------------------------------------------------------- */
 
-static int plan_add_device(Plan *plan, Device *d, const DeviceList *unit, bool automatic, bool overridden) {
+static int plan_add_device(Plan *plan, Device *d, const DeviceList *unit, bool automatic) {
         PlanDevice *grown = reallocarray(plan->devices, plan->n_devices + 1, sizeof(PlanDevice));
 
         if (!grown)
                 return -ENOMEM;
         plan->devices = grown;
-        plan->devices[plan->n_devices++] =
-                (PlanDevice) { .device = d, .unit = *unit, .automatic = automatic, .overridden = overridden };
+        plan->devices[plan->n_devices++] = (PlanDevice) { .device = d, .unit = *unit, .automatic = automatic };
         return 0;
 }
 
@@ -205,8 +204,7 @@ static bool is_planned(const Plan *plan, const Device *d) {
         return false;
 }
 
-static int plan_take_device(Plan *plan, Device *d, const VmRequest *request, bool automatic,
-                            bool overridden) {
+static int plan_take_device(Plan *plan, Device *d, const VmRequest *request, bool automatic) {
         DeviceList unit = {};
         int r;
 
@@ -214,7 +212,7 @@ static int plan_take_device(Plan *plan, Device *d, const VmRequest *request, boo
         if (r < 0)
                 return r;
 
-        r = plan_add_device(plan, d, &unit, automatic, overridden);
+        r = plan_add_device(plan, d, &unit, automatic);
         if (r < 0) {
                 device_list_clear(&unit);
                 return r;
@@ -299,7 +297,7 @@ static int plan_named_device(Manager *m, Plan *plan, const VmRequest *request, c
         if (r >= 0)
                 r = tell_reasons(plan, d, &reasons, request->allow);
         if (r >= 0)
-                r = plan_take_device(plan, d, request, automatic, reasons.n > 0);
+                r = plan_take_device(plan, d, request, automatic);
         return r;
 }
 
@@ -348,7 +346,7 @@ static int plan_automatic_device(Manager *m, Plan *plan, const VmRequest *reques
                 return explain_no_candidate(plan, &candidates, option, vendor);
 
         r = tell_reasons(plan, best, &candidates.items[0].reasons, request->allow);
-        return r < 0 ? r : plan_take_device(plan, best, request, true, candidates.items[0].reasons.n > 0);
+        return r < 0 ? r : plan_take_device(plan, best, request, true);
 }
 
 static int plan_devices(Manager *m, Plan *plan, const VmRequest *request) {

@@ -13,7 +13,6 @@ typedef struct PlanDevice {
         Device *device;
         DeviceList unit;
         bool automatic;     /* chosen by us */
-        bool overridden;    /* a reason stands against it that the caller took responsibility for */
 } PlanDevice;
 
 typedef struct Plan {

@@ -396,6 +396,7 @@ class Agent:
         self.caller = caller
         self.answer = answer
         self.prompts = []  # (action, message)
+        self.identities = []  # for each prompt, the user IDs of which one has to authenticate
         self.before_answer = None
         interface = Gio.DBusNodeInfo.new_for_xml(self.XML).interfaces[0]
         self.registration = caller.connection.register_object(self.PATH, interface, self._called, None, None)
@@ -412,8 +413,9 @@ class Agent:
         if method != 'BeginAuthentication':
             invocation.return_value(None)
             return
-        action, message, _icon, _details, cookie, _identities = parameters.unpack()
+        action, message, _icon, _details, cookie, identities = parameters.unpack()
         self.prompts.append((action, message))
+        self.identities.append([details['uid'] for _kind, details in identities])
         if self.before_answer:
             self.before_answer()
         if not self.answer:
