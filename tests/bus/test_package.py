@@ -3,8 +3,10 @@
 """What the Debian package does before it is removed (debian/vmkit.prerm): nothing while a VM runs; else devices go
 back to the host. Services, the initramfs and what dpkg does are the lab's."""
 
+import glob
 import os
 import subprocess
+import unittest
 
 import fixture
 import mocksys
@@ -77,6 +79,31 @@ class Removal(fixture.BusTest):
         done = self.prerm('unix:path=/nonexistent')
         self.assertEqual(done.returncode, 0)
         self.assertIn('cannot be reached', done.stderr)
+
+
+class Contents(unittest.TestCase):
+    """Units are below /lib in Debian 12 and below /usr/lib in Debian 13."""
+
+    def test_units_are_where_the_release_has_them(self):
+        for directory in ('/lib/systemd/system', '/usr/lib/systemd/system'):
+            commands = subprocess.run(['make', '-n', '-f', 'debian/rules', 'override_dh_auto_configure',
+                                       'override_dh_install', f'unitdir={directory}'],
+                                      cwd=SOURCE, text=True, capture_output=True, check=True).stdout
+            self.assertIn(f'-Dsystemdsystemunitdir={directory} ', commands)
+            self.assertIn(f'dh_install --package=vmkit {directory}\n', commands)
+
+    def test_no_file_names_the_directory(self):
+        lists = glob.glob(f'{SOURCE}/debian/*.install')
+        self.assertTrue(lists)
+        for name in lists:
+            with open(name, encoding='utf-8') as file:
+                self.assertNotIn('systemd', file.read(), name)
+
+    def test_no_directory_is_no_package_without_units(self):
+        done = subprocess.run(['make', '-n', '-f', 'debian/rules', 'override_dh_install', 'unitdir='],
+                              cwd=SOURCE, text=True, capture_output=True, check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn('systemd.pc', done.stderr)
 
 
 if __name__ == '__main__':
