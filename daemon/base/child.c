@@ -111,14 +111,7 @@ static void take_document(Child *c, struct json_object *o) {
 }
 
 static void take_line(Child *c, const char *line, size_t size) {
-        _cleanup_json_ struct json_object *o = NULL;
-        struct json_tokener *tokener = json_tokener_new();
-
-        if (tokener) {
-                json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-                o = json_tokener_parse_ex(tokener, line, (int) size);
-                json_tokener_free(tokener);
-        }
+        _cleanup_json_ struct json_object *o = json_parse(line, size);
 
         if (json_object_is_type(o, json_type_object))
                 take_document(c, o);
@@ -131,8 +124,7 @@ static void take_lines(Child *c) {
 
         /* The output is closed by a broken document, and nothing counts after that. */
         while (c->output_fd >= 0 && (newline = memchr(start, '\n', (size_t) (end - start)))) {
-                *newline = '\0';
-                take_line(c, start, (size_t) (newline - start) + 1);
+                take_line(c, start, (size_t) (newline - start));
                 start = newline + 1;
         }
 

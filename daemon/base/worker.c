@@ -9,9 +9,9 @@
 #include <sys/eventfd.h>
 #include <time.h>
 
+#include "idle.h"
 #include "worker.h"
 
-#define IDLE_SECONDS 30
 
 typedef struct Item {
         WorkFunc run;  /* NULL: posted */
@@ -45,6 +45,7 @@ struct WorkerPool {
         Queue to_do;
         unsigned n_queued, n_idle;
         bool stopping;
+        uint64_t idle_usec; /* when a thread that has nothing to do ends */
         size_t n_slots;
         Slot slots[];
 };
@@ -103,7 +104,7 @@ static Item *next_item(WorkerPool *p) {
                 return NULL;
 
         (void) clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += IDLE_SECONDS;
+        until.tv_sec += (time_t) (p->idle_usec / USEC_PER_SEC);
 
         p->n_idle++;
         while (!p->to_run.first && !p->stopping && r == 0)
@@ -283,6 +284,7 @@ int worker_pool_new(sd_event *event, unsigned max_threads, WorkerPool **ret) {
         p = calloc(1, sizeof(*p) + max_threads * sizeof(Slot));
         if (!p)
                 return -ENOMEM;
+        p->idle_usec = idle_usec();
         p->n_slots = max_threads;
         p->event_fd = -EBADF;
 

@@ -235,13 +235,26 @@ static bool is_needed(const Manager *m, const char *name) {
         return false;
 }
 
+/* Disks of VMs that libvirt does not list are left alone, since it may list them again; so is all that they may lie
+ * over, which only libvirt's definitions say. */
+static bool has_disks_of_unlisted_vms(const Manager *m) {
+        _cleanup_strv_ char **names = NULL;
+
+        if (list_dir_at(m->state_fd, "vms", &names) < 0)
+                return true;
+        STRV_FOREACH(name, names)
+                if (!manager_find_vm_by_uuid(m, *name))
+                        return true;
+        return false;
+}
+
 /* Before libvirt was reached, nobody knows what the VMs are. */
 void image_bases_collect(Manager *m) {
         _cleanup_close_ int dir_fd = m->reconciled ? open_bases(m) : -EBADF;
         _cleanup_strv_ char **names = NULL;
         struct stat st;
 
-        if (dir_fd < 0 || list_dir_at(dir_fd, ".", &names) < 0)
+        if (dir_fd < 0 || has_disks_of_unlisted_vms(m) || list_dir_at(dir_fd, ".", &names) < 0)
                 return;
 
         STRV_FOREACH(name, names)

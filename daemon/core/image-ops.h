@@ -10,7 +10,8 @@
  * image is removed from the store. */
 int image_base_name(Manager *m, int fd, const char *format, char **ret_path, Error *error);
 
-/* Removes the bases that no VM needs and that are not in the store any more. */
+/* Removes the bases that no VM needs and that are not in the store any more, unless there are disks of which nobody can
+ * say what they need. */
 void image_bases_collect(Manager *m);
 
 /* Copies the descriptor's content into the caller's store. The descriptor stays the caller's of this

@@ -20,8 +20,8 @@ const char *early_verdict_to_string(EarlyVerdict verdict) {
                 [EARLY_HELD] = "on vfio-pci already",
                 [EARLY_ABSENT] = "not there",
                 [EARLY_CHANGED] = "not the device that was reserved, or not in its place: left alone",
-                [EARLY_AMBIGUOUS] = "another device of its model is there, so its driver must tell which is "
-                                    "which: left to vmkitd",
+                [EARLY_AMBIGUOUS] = ("another device of its model is there, so its driver must tell which is "
+                                     "which: left to vmkitd"),
                 [EARLY_TAKEN] = "on a driver of the host already: left to vmkitd",
                 [EARLY_DISPLAY] = "the host's console is on it now: left to the host",
                 [EARLY_NO_IOMMU] = "the IOMMU does not cover it: left alone",

@@ -10,7 +10,7 @@
 #include "pci.h"
 
 /* Below the root directory. */
-#define RESERVED_DIRECTORY (VMKIT_CONFIG_DIR "/reserved.d" + 1)
+#define RESERVED_DIRECTORY (&(VMKIT_CONFIG_DIR "/reserved.d")[1])
 
 typedef struct ReservedFunction {
         PciIdentity id;

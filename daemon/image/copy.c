@@ -93,8 +93,9 @@ static int check_growth(const Copy *copy, const ImageInfo *info, Error *error) {
 /* Counted as guests see it, as the limit is. */
 static int check_allowed(const Copy *copy, const ImageInfo *info, Error *error) {
         char size_text[SIZE_TEXT_MAX], allowed[SIZE_TEXT_MAX];
-        uint64_t size = MAX(MAX(info->virtual_size, info->used), copy->grow_to);
+        uint64_t size = MAX(info->virtual_size, info->used);
 
+        size = MAX(size, copy->grow_to);
         if (size <= copy->allowed)
                 return 0;
         return error_set(error, ERROR_LIMIT_EXCEEDED, "The image has %s, and you may have %s more of disks and images",

@@ -53,7 +53,7 @@ static int make_info(const char *format, uint64_t virtual_size, uint64_t used, I
 }
 
 int image_judge(int fd, uint64_t max_virtual, ImageInfo *ret, Error *error) {
-        uint64_t size, used, virtual_size;
+        uint64_t size = 0, used = 0, virtual_size = 0;
         int r, qcow2;
 
         r = get_size(fd, &size, &used, error);
@@ -73,7 +73,7 @@ int image_judge(int fd, uint64_t max_virtual, ImageInfo *ret, Error *error) {
 }
 
 int image_peek(int fd, ImageInfo *ret, Error *error) {
-        uint64_t size, used;
+        uint64_t size = 0, used = 0;
         int r, qcow2;
 
         r = get_size(fd, &size, &used, error);
@@ -114,7 +114,7 @@ static int judge_rom(int fd, Error *error) {
 
 int image_judge_readonly(int fd, ImageKind kind, uint64_t max_size, ImageInfo *ret, Error *error) {
         char is[SIZE_TEXT_MAX], max[SIZE_TEXT_MAX];
-        uint64_t size, used;
+        uint64_t size = 0, used = 0;
         int r;
 
         r = get_size(fd, &size, &used, error);

@@ -2,10 +2,9 @@
 
 #include <sys/inotify.h>
 
+#include "base/idle.h"
 #include "base/log.h"
 #include "rest.h"
-
-#define QUIET_USEC (30 * USEC_PER_SEC)
 
 /* What happened before the directories were watched has been told by then. */
 #define SETTLE_USEC USEC_PER_SEC
@@ -72,12 +71,12 @@ static int on_quiet(_unused_ sd_event_source *source, _unused_ uint64_t usec, vo
 
         if (!virt->handler.may_rest(virt->userdata)) {
                 watch_end(&virt->rest);
-                set_timer(virt, QUIET_USEC);
+                set_timer(virt, idle_usec());
         } else if (is_watched(virt)) {
                 log_debug("no VM runs: the connection to libvirt rests");
                 connection_give_up(virt);
         } else
-                set_timer(virt, watch_begin(virt) < 0 ? QUIET_USEC : SETTLE_USEC);
+                set_timer(virt, watch_begin(virt) < 0 ? idle_usec() : SETTLE_USEC);
         return 0;
 }
 
@@ -98,7 +97,7 @@ static void set_timer(Virt *virt, uint64_t usec) {
 
 void rest_put_off(Virt *virt) {
         watch_end(&virt->rest);
-        set_timer(virt, QUIET_USEC);
+        set_timer(virt, idle_usec());
 }
 
 void rest_end(Virt *virt) {

@@ -4,6 +4,7 @@
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -301,13 +302,32 @@ class Bases(ImageTest):
         self.assert_same(self.disk(self.alice.create('second', image_name='image')))
         self.assertEqual(self.bases(), [base])
 
-    def test_a_base_that_nobody_needs_goes_at_the_start(self):
+    def forgotten(self):
+        """The directory of a VM over an image that has left the store, after libvirt has forgotten the VM: its test
+        driver forgets its domains with its last connection."""
         self.store(self.content())
         vm = self.alice.create('gone', image_name='image')
+        disk = self.disk(vm)
+        self.addCleanup(shutil.rmtree, os.path.dirname(disk), ignore_errors=True)
         self.alice.manager('RemoveImage', 'image', {})
         self.assertEqual(len(self.bases()), 1)
-        self.bus.restart_vmkitd()        # libvirt's test driver forgets its domains with its last connection
+        self.bus.restart_vmkitd()
         self.assertNotIn(vm, self.alice.get(fixture.MANAGER, 'Manager', 'VMs'))
+        return os.path.dirname(disk)
+
+    def test_a_base_stays_under_a_disk_that_libvirt_does_not_list(self):
+        directory = self.forgotten()
+        self.assert_same(f'{directory}/disk.qcow2')
+        self.alice.succeed(self.alice.vm(self.alice.create('another'), 'Destroy', {}))
+        self.assert_same(f'{directory}/disk.qcow2')
+        shutil.rmtree(directory)
+        self.alice.succeed(self.alice.vm(self.alice.create('third'), 'Destroy', {}))
+        self.assertEqual(self.bases(), [])
+
+    def test_a_base_that_nobody_needs_goes_at_the_start(self):
+        shutil.rmtree(self.forgotten())
+        self.assertEqual(len(self.bases()), 1)
+        self.bus.restart_vmkitd()
         self.assertEqual(self.bases(), [])
 
     def test_a_base_is_not_written_to(self):

@@ -236,6 +236,10 @@ static void test_broken(_unused_ void **state) {
         expect_internal(&run, "not JSON");
         run_shell(&run, "echo '{\"result\":\"\\0377\"}'; sleep 100");
         expect_internal(&run, "not JSON");
+        run_shell(&run, "echo '{\"result\":{}} {\"result\":{}}'; sleep 100");
+        expect_internal(&run, "not JSON");
+        run_shell(&run, "printf '{\"result\":{}}\\0\\n'; sleep 100");
+        expect_internal(&run, "not JSON");
         run_shell(&run, "echo '{}'; sleep 100");
         expect_internal(&run, "not understood");
         run_shell(&run, "echo '{\"result\":null}'; sleep 100");

@@ -39,10 +39,10 @@ int __wrap_write_attribute_at(int dir_fd, const char *path, const char *value) {
 
 static int setup(void **state) {
         Tree *t = tree_new();
-        _cleanup_free_ char *path = tree_add_function(
-                t, &(TreeFunction) { .below = "pci0000:00/0000:00:01.0", .address = GPU, .vendor = 0x10de,
-                                     .device = 1, .class = 0x030000, .boot_vga = "1", .group = 1 });
 
+        free(tree_add_function(
+                t, &(TreeFunction) { .below = "pci0000:00/0000:00:01.0", .address = GPU, .vendor = 0x10de,
+                                     .device = 1, .class = 0x030000, .boot_vga = "1", .group = 1 }));
         tree_write(t, "sys/class/vtconsole/vtcon0/name", "(S) dummy device\n");
         tree_write(t, "sys/class/vtconsole/vtcon0/bind", "0\n");
         tree_write(t, VTCON "name", "(M) frame buffer device\n");

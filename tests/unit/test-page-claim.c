@@ -233,8 +233,8 @@ static void test_damaged_records(_unused_ void **state) {
         static const char *const records[] = {
                 "", "{", "[]", "{\"version\":2,\"pools\":[]}",
                 "{\"version\":1,\"boot_id\":\"boot\",\"pools\":[{\"node\":-1,\"size\":2097152,\"before\":0,\"made\":1}]}",
-                "{\"version\":1,\"boot_id\":\"boot\",\"complete\":true,\"pools\":[{\"node\":0,\"size\":0,"
-                "\"before\":0,\"made\":1}]}",
+                ("{\"version\":1,\"boot_id\":\"boot\",\"complete\":true,\"pools\":[{\"node\":0,\"size\":0,"
+                 "\"before\":0,\"made\":1}]}"),
         };
 
         for (size_t i = 0; i < ELEMENTSOF(records); i++) {

@@ -360,7 +360,7 @@ static void test_later_events_are_about_one(void **state) {
         _cleanup_tree_ Tree *t = host_with_reservations();
 
         tree_write(t, "run/vmkit-reserve", "# somebody was first\n");
-        _cleanup_free_ char *output = run_tool(t, AUDIO);
+        free(run_tool(t, AUDIO));
         assert_override(t, OVERRIDE(DRIVE), "(null)");
         assert_override(t, OVERRIDE(GPU), "vfio-pci");
         assert_override(t, OVERRIDE(AUDIO), "vfio-pci");
@@ -389,7 +389,7 @@ static void test_a_driver_is_never_unbound(void **state) {
         _cleanup_tree_ Tree *t = host_with_reservations();
 
         tree_set_driver(t, DRIVE, "nvme");
-        _cleanup_free_ char *output = run_tool(t, NULL);
+        free(run_tool(t, NULL));
         assert_override(t, OVERRIDE(DRIVE), "(null)");
         assert_override(t, OVERRIDE(GPU), "vfio-pci");
 }

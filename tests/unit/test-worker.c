@@ -7,9 +7,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/idle.h"
+#include "base/io.h"
+#include "base/strv.h"
 #include "base/worker.h"
 
 #define N_THREADS 3
@@ -121,6 +125,60 @@ static void test_as_many_at_once_as_allowed(void **state) {
         assert_int_equal(atomic_load(&n_running_max), N_THREADS);
 }
 
+static void test_idle_time(_unused_ void **state) {
+        const char *const ignored[] = { "", "0x1", "31", "-1", "1 " };
+
+        assert_int_equal(idle_usec(), 30 * USEC_PER_SEC);
+        for (size_t i = 0; i < ELEMENTSOF(ignored); i++) {
+                assert_int_equal(setenv("VMKIT_IDLE_SECONDS", ignored[i], 1), 0);
+                assert_int_equal(idle_usec(), 30 * USEC_PER_SEC);
+        }
+        assert_int_equal(setenv("VMKIT_IDLE_SECONDS", "1", 1), 0);
+#ifdef VMKIT_FAULT_POINTS
+        assert_int_equal(idle_usec(), USEC_PER_SEC);
+#else
+        assert_int_equal(idle_usec(), 30 * USEC_PER_SEC);
+#endif
+        assert_int_equal(unsetenv("VMKIT_IDLE_SECONDS"), 0);
+}
+
+#ifdef VMKIT_FAULT_POINTS
+static size_t n_threads(void) {
+        _cleanup_strv_ char **tasks = NULL;
+
+        assert_int_equal(list_dir_at(AT_FDCWD, "/proc/self/task", &tasks), 0);
+        return strv_length(tasks);
+}
+
+static int setup_short(void **state) {
+        assert_int_equal(setenv("VMKIT_IDLE_SECONDS", "1", 1), 0);
+        return setup(state);
+}
+
+static int teardown_short(void **state) {
+        assert_int_equal(unsetenv("VMKIT_IDLE_SECONDS"), 0);
+        return teardown(state);
+}
+
+static void test_idle_threads_end(void **state) {
+        Fixture *f = *state;
+        size_t before = n_threads();
+        Work first = { .fixture = f }, second = { .fixture = f };
+
+        assert_true(worker_submit(f->pool, run, done, &first) >= 0);
+        run_until(f, 1);
+        assert_int_equal(n_threads(), before + 1);
+
+        for (int i = 0; i < 500 && n_threads() > before; i++)
+                assert_true(sd_event_run(f->event, 10 * USEC_PER_MSEC) >= 0);
+        assert_int_equal(n_threads(), before);
+
+        assert_true(worker_submit(f->pool, run, done, &second) >= 0);
+        run_until(f, 2);
+        assert_int_equal(second.runs, 1);
+}
+#endif
+
 static void test_take_back(void **state) {
         Fixture *f = *state;
         atomic_int gate = 0;
@@ -190,6 +248,10 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_each_runs_and_is_done_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_as_many_at_once_as_allowed, setup, teardown),
+                cmocka_unit_test(test_idle_time),
+#ifdef VMKIT_FAULT_POINTS
+                cmocka_unit_test_setup_teardown(test_idle_threads_end, setup_short, teardown_short),
+#endif
                 cmocka_unit_test_setup_teardown(test_take_back, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_post_from_any_thread, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_free_waits_for_what_runs, setup, teardown),

@@ -118,9 +118,21 @@ def _leave_init_behind():
             os._exit(os.waitstatus_to_exitcode(status) & 0xff)
 
 
+def _hide_kvm():
+    """Guests are emulated here. Where /dev/kvm can be opened but runs no guest, libvirt takes what it knows of QEMU for
+    outdated each time it is asked, and starts QEMU several times to look again."""
+    if not os.path.exists('/dev/kvm'):
+        return
+    file, name = tempfile.mkstemp()
+    os.fchmod(file, 0)
+    os.close(file)
+    fixture.run('mount', '--bind', name, '/dev/kvm')
+
+
 def _prepare():
     """What libvirt writes goes to overlays, and its sockets to a /run of the test's own."""
     _leave_init_behind()
+    _hide_kvm()
     fixture.run('ip', 'link', 'set', 'lo', 'up')
     fixture.run('mount', '-t', 'tmpfs', '-o', 'mode=0755', 'vmkit-vm-test', '/run')
     os.mkdir('/run/lock')
@@ -201,11 +213,13 @@ class Machine(fixture.Bus):
     def _threads(self):
         return os.listdir(f'/proc/{self.processes["vmkitd"].pid}/task')
 
+    def is_at_rest(self):
+        """Whether vmkitd has given up its connection to libvirt, and has made no other since."""
+        log = self.log('vmkitd')
+        return log.rfind('the connection to libvirt rests') > log.rfind('onnected to libvirt at')
+
     def wait_for_rest(self):
-        """Until vmkitd has given up its connection to libvirt, from now on: after half a minute of nothing."""
-        said = 'the connection to libvirt rests'
-        seen = self.log('vmkitd').count(said)
-        wait_until(lambda: self.log('vmkitd').count(said) > seen, 'the rest')
+        wait_until(self.is_at_rest, 'the rest')
 
     def wait_for_silence(self):
         """The same, and until the worker that closed the connection no longer waits for more to do."""
@@ -213,13 +227,21 @@ class Machine(fixture.Bus):
         wait_until(lambda: len(self._threads()) <= 2, 'the workers to end')
 
     def wake_ups(self):
-        """How often a thread of vmkitd has gone to sleep, which is as often as it was woken."""
-        total = 0
+        """By thread of vmkitd, how often it has gone to sleep, which is as often as it was woken."""
+        counts = {}
         for thread in self._threads():
-            with open(f'/proc/{self.processes["vmkitd"].pid}/task/{thread}/status', encoding='utf-8',
-                      errors='replace') as file:
-                total += next(int(line.split()[1]) for line in file if line.startswith('voluntary_ctxt_switches'))
-        return total
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError), \
+                    open(f'/proc/{self.processes["vmkitd"].pid}/task/{thread}/status', encoding='utf-8',
+                         errors='replace') as file:
+                counts[thread] = next(int(line.split()[1]) for line in file
+                                      if line.startswith('voluntary_ctxt_switches'))
+        return counts
+
+    def wakes_within(self, seconds):
+        """How often vmkitd is woken from now on for so long; a thread that comes is woken all its times."""
+        before = self.wake_ups()
+        time.sleep(seconds)
+        return sum(count - before.get(thread, 0) for thread, count in self.wake_ups().items())
 
     def virsh(self, *argv):
         return fixture.run('virsh', '--connect', LIBVIRT, *argv, timeout=GUEST_TIMEOUT)

@@ -39,6 +39,19 @@ traces() {
                 ! -path '/run/systemd/*'
 }
 
+# disk: of the VM over-image, through the image that it lies over, as a checksum that ends up in $OUTPUT.
+disk() {
+        as root sh -ec 'cd /var/lib/vmkit/vms
+                for disk in */disk.qcow2; do
+                        ! qemu-img info "$disk" | grep -q ^backing || break
+                done
+                qemu-img info "$disk" | grep ^backing
+                qemu-img check -q "$disk"
+                qemu-img dd -f qcow2 -O raw bs=1M count=64 if="$disk" of=/root/disk.raw
+                sha256sum /root/disk.raw
+                rm /root/disk.raw'
+}
+
 # For `eventually`: the service that was started anew has looked at libvirt.
 vm_is() {
         lab_as alice vmkitctl list | grep "$VM .*$1" >/dev/null
@@ -102,23 +115,36 @@ as alice vmkitctl list
 contains running
 as root systemctl is-active vmkitd.service
 
+# A disk over an image that is no longer in the store.
+as alice vmkitctl image import over "$IMAGE"
+as alice vmkitctl create over-image @over --memory 512M --cpus 1 --firmware bios --graphics none
+as alice vmkitctl image remove over
+disk
+contains /var/lib/vmkit/bases/
+cp "$OUTPUT" "$OUTPUT.before"
+
 # Of a VM that is stopped one device waits on vfio-pci, and another is reserved; both come back.
 as alice vmkitctl stop "$VM" --timeout 0 --force
 driver "$FREE" vfio-pci
 as root vmkitctl reserve "$GPU"
 as root "${apt[@]}" purge vmkit
-contains "$FREE is back" "$GPU is back" 'disks and images' 'triggers for initramfs-tools'
+contains "$FREE is back" "$GPU is back" /var/lib/vmkit/vms /var/lib/vmkit/bases 'triggers for initramfs-tools'
 devices_are_home
 traces
 lacks /etc/vmkit /usr/ /run/
 contains /var/lib/vmkit
+disk
+diff "$OUTPUT.before" "$OUTPUT"
 
 # The VM is there again with the package, and with the VM the last file goes.
 as root "${apt[@]}" install "./${package##*/}"
 eventually 60 vm_is stopped || fail 'the VM is forgotten'
+disk
+diff "$OUTPUT.before" "$OUTPUT"
 as alice vmkitctl destroy --yes "$VM"
+as alice vmkitctl destroy --yes over-image
 as root "${apt[@]}" purge vmkit
-lacks 'disks and images'
+lacks 'are kept'
 traces
 [ ! -s "$OUTPUT" ] || fail 'something is left'
 as root sh -c '! test -e /etc/apparmor.d/local/abstractions/libvirt-qemu'
