@@ -76,7 +76,7 @@ class Devices(fixture.BusTest):
         host.write(f'{gpu}/drm/card1/uevent', 'DEVNAME=dri/card1\n')
         host.link('sys/dev/char/1:3', f'{gpu}/drm/card1')  # the number of /dev/null
         host.process(4001, 'Xorg')
-        os.symlink('/dev/null', host.path('proc/4001/fd/3'))
+        host.open(4001, 3, '/dev/null')
         self.addCleanup(os.unlink, host.path('sys/dev/char/1:3'))
 
         found = self.alice.device(path(GPU), 'Inspect')

@@ -724,12 +724,12 @@ static void test_open_by_process(void **state) {
         tree_add_process(t, 4001, "python3",
                          "/user.slice/user-1000.slice/user@1000.service/app.slice/train.scope",
                          "mnt:[4026531841]");
-        tree_symlink(t, "proc/4001/fd/3", "/dev/null");
-        tree_symlink(t, "proc/4001/fd/4", "socket:[12345]");
+        tree_open(t, 4001, 3, "/dev/null", O_RDWR);
+        tree_open(t, 4001, 4, "socket:[12345]", O_RDWR);
         expect_deep(t, GPU, "");
 
-        tree_symlink(t, "proc/4001/fd/5", "/dev/full");
-        tree_symlink(t, "proc/4001/fd/6", "/dev/full");
+        tree_open(t, 4001, 5, "/dev/full", O_RDWR);
+        tree_open(t, 4001, 6, "/dev/full", O_RDWR);
         expect_deep(t, GPU,
                     "drm-in-use: /dev/dri/renderD128 is open in python3 (PID 4001, train.scope)");
         expect_deep(t, AUDIO, "");
@@ -752,10 +752,10 @@ static void test_last_look(void **state) {
         expect_with(inspect_last, t, GPU, "");
 
         tree_add_process(t, 4001, "Xorg", "/", "mnt:[4026531841]");
-        tree_symlink(t, "proc/4001/fd/3", "/dev/full");
+        tree_open(t, 4001, 3, "/dev/full", O_RDWR);
         expect_with(inspect_last, t, GPU,
                     "drm-in-use: /dev/dri/card0 is open in Xorg (PID 4001)");
-        tree_remove(t, "proc/4001/fd/3");
+        tree_close(t, 4001, 3);
 
         tree_mkdir(t, "sys/bus/pci/devices/" GPU "/virtfn0");
         expect_with(inspect_last, t, GPU, "has-vfs: It has virtual functions by now");
@@ -771,19 +771,19 @@ static void test_momentary(void **state) {
 
                 link_node(t, "/dev/full", GPU_PATH "/drm/card0", "dri/card0");
                 tree_add_process(t, 4001, names[i], "/", "mnt:[4026531841]");
-                tree_symlink(t, "proc/4001/fd/3", "/dev/full");
+                tree_open(t, 4001, 3, "/dev/full", O_RDWR);
 
                 pid_t pid = fork();
                 assert_true(pid >= 0);
                 if (pid == 0) {
                         (void) usleep(250 * USEC_PER_MSEC);
-                        tree_remove(t, "proc/4001/fd/3");
+                        tree_close(t, 4001, 3);
                         _exit(0);
                 }
                 expect_deep(t, GPU, "");
                 assert_int_equal(waitpid(pid, NULL, 0), pid);
 
-                tree_symlink(t, "proc/4001/fd/3", "/dev/full");
+                tree_open(t, 4001, 3, "/dev/full", O_RDWR);
                 assert_true(asprintf(&expected, "drm-in-use: /dev/dri/card0 is open in %s (PID 4001)",
                                      names[i]) > 0);
                 expect_deep(t, GPU, expected);
@@ -792,14 +792,50 @@ static void test_momentary(void **state) {
 
 static void test_mapped_by_process(void **state) {
         _cleanup_tree_ Tree *t = gpu_host("0", 0x030000);
+        char path[128];
 
         link_node(t, "/dev/full", GPU_PATH "/drm/card0", "dri/card0");
         tree_add_process(t, 4001, "Xorg", "/", "mnt:[4026531841]");
+        tree_map(t, 4001, "55d0-55d1", "/proc/self/exe");
+        tree_map(t, 4001, "7f00-7f01", "/dev/null");
+
+        /* A regular file of the node's name, as maps shows it too. */
+        tree_write(t, "home/dev/dri/card0", "x");
+        snprintf(path, sizeof(path), "%s/home/dev/dri/card0", t->path);
+        tree_map(t, 4001, "7f02-7f03", path);
         tree_write(t, "proc/4001/maps",
-                   "55d0-55d1 r-xp 00000000 fe:01 1234 /usr/lib/xorg/Xorg\n"
-                   "7f00-7f01 rw-s 00100000 00:06 300                        /dev/dri/card00\n"
                    "7f02-7f03 rw-s 00100000 00:06 301                        /dev/dri/card0\n");
+        expect_deep(t, GPU, "");
+
+        tree_map(t, 4001, "7f04-7f05", "/dev/full");
         expect_deep(t, GPU, "drm-in-use: /dev/dri/card0 is open in Xorg (PID 4001)");
+}
+
+/* To have the path of a node (O_PATH) takes no right to it, and keeps no driver. */
+static void test_path_is_no_open(void **state) {
+        _cleanup_tree_ Tree *t = gpu_host("0", 0x030000);
+
+        link_node(t, "/dev/full", GPU_PATH "/drm/card0", "dri/card0");
+        tree_add_process(t, 4001, "sh", "/", "mnt:[4026531841]");
+        tree_open(t, 4001, 3, "/dev/full", O_PATH);
+        tree_open(t, 4001, 4, "/dev/full", O_PATH | O_CLOEXEC);
+        expect_deep(t, GPU, "");
+
+        tree_open(t, 4001, 5, "/dev/full", O_WRONLY | O_NONBLOCK);
+        expect_deep(t, GPU, "drm-in-use: /dev/dri/card0 is open in sh (PID 4001)");
+}
+
+/* What a process whose first thread has ended has open is seen in another one. */
+static void test_first_thread_ended(void **state) {
+        _cleanup_tree_ Tree *t = gpu_host("0", 0x030000);
+
+        link_node(t, "/dev/full", GPU_PATH "/drm/card0", "dri/card0");
+        tree_add_process(t, 4001, "trainer", "/", "mnt:[4026531841]");
+        tree_mkdir(t, "proc/4001/task/4001/fd");
+        tree_mkdir(t, "proc/4001/task/4002/fd");
+        tree_symlink(t, "proc/4001/task/4003/fd/7", "/dev/full");
+        tree_write(t, "proc/4001/task/4003/fdinfo/7", "pos:\t0\nflags:\t0100002\nmnt_id:\t-1\n");
+        expect_deep(t, GPU, "drm-in-use: /dev/dri/card0 is open in trainer (PID 4001)");
 }
 
 static void test_sound(void **state) {
@@ -815,9 +851,9 @@ static void test_sound(void **state) {
                          "/user.slice/user-1000.slice/user@1000.service/session.slice/"
                          "pipewire.service",
                          "mnt:[4026531841]");
-        tree_symlink(t, "proc/900/fd/9", "/dev/null");
+        tree_open(t, 900, 9, "/dev/null", O_RDWR);
         expect_deep(t, AUDIO, "");
-        tree_symlink(t, "proc/900/fd/10", "/dev/full");
+        tree_open(t, 900, 10, "/dev/full", O_RDWR);
         expect_deep(t, AUDIO,
                     "open-by-process: /dev/snd/controlC1 is open in pipewire (PID 900, "
                     "pipewire.service)");
@@ -831,7 +867,10 @@ static void test_nvidia(void **state) {
                    "Model: \t\t NVIDIA\nIRQ:   \t\t 120\nDevice Minor: \t 0\n");
         tree_add_process(t, 700, "nvidia-persiste", "/system.slice/nvidia-persistenced.service",
                          "mnt:[4026531841]");
-        tree_write(t, "proc/700/maps", "7f02-7f03 rw-s 00100000 00:06 301          /dev/nvidia0\n");
+        tree_mkdir(t, "dev");
+        if (mknodat(t->fd, "dev/nvidia0", S_IFCHR | 0600, makedev(195, 0)) < 0)
+                skip(); /* not root */
+        tree_symlink(t, "proc/700/map_files/7f02-7f03", "../../../dev/nvidia0");
         expect_deep(t, GPU,
                     "drm-in-use: /dev/nvidia0 is open in nvidia-persiste (PID 700, "
                     "nvidia-persistenced.service)");
@@ -1032,7 +1071,8 @@ int main(void) {
                 cmocka_unit_test(test_nvidia),            cmocka_unit_test(test_data),
                 cmocka_unit_test(test_no_data),           cmocka_unit_test(test_references),
                 cmocka_unit_test(test_last_look),         cmocka_unit_test(test_momentary),
-                cmocka_unit_test(test_locks),
+                cmocka_unit_test(test_locks),             cmocka_unit_test(test_path_is_no_open),
+                cmocka_unit_test(test_first_thread_ended),
                 cmocka_unit_test(test_codes),             cmocka_unit_test(test_allowing),
                 cmocka_unit_test(test_details_are_text),
         };
