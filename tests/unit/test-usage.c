@@ -907,6 +907,55 @@ static void test_path_is_no_open(void **state) {
         expect_deep(t, GPU, "drm-in-use: /dev/dri/card0 is open in sh (PID 4001)");
 }
 
+/* Between two looks at a descriptor its owner can put another file in its place, to the end that
+ * the path of the node and the right to the other file are taken together. */
+static void test_replaced_descriptor(void **state) {
+        _cleanup_tree_ Tree *t = gpu_host("0", 0x030000);
+
+        link_node(t, "/dev/full", GPU_PATH "/drm/card0", "dri/card0");
+        tree_add_process(t, 4001, "sh", "/", "mnt:[4026531841]");
+        tree_open(t, 4001, 3, "/dev/full", O_RDWR);
+        tree_write(t, "proc/4001/fdinfo/3", "pos:\t0\nflags:\t0100002\nmnt_id:\t1073741824\n");
+        expect_deep(t, GPU, "");
+        tree_write(t, "proc/4001/fdinfo/3", "pos:\t0\nflags:\t0100002\nino:\t1\n");
+        expect_deep(t, GPU, "");
+
+        /* Closed meanwhile. */
+        tree_remove(t, "proc/4001/fdinfo/3");
+        expect_deep(t, GPU, "");
+}
+
+#define DENIED "7f0e-7f0f"
+
+int __real_statx(int dir_fd, const char *path, int flags, unsigned mask, struct statx *ret);
+int __wrap_statx(int dir_fd, const char *path, int flags, unsigned mask, struct statx *ret);
+
+/* The kernel shows what is mapped to some only. */
+int __wrap_statx(int dir_fd, const char *path, int flags, unsigned mask, struct statx *ret) {
+        if (streq(path, DENIED)) {
+                errno = EPERM;
+                return -1;
+        }
+        return __real_statx(dir_fd, path, flags, mask, ret);
+}
+
+/* What may not be seen is not free. */
+static void test_mapping_not_seen(void **state) {
+        _cleanup_tree_ Tree *t = gpu_host("0", 0x030000);
+        _cleanup_(inventory_freep) Inventory *inventory = NULL;
+        _cleanup_reasons_ Reasons reasons = {};
+        PciAddress address;
+
+        link_node(t, "/dev/full", GPU_PATH "/drm/card0", "dri/card0");
+        tree_add_process(t, 4001, "sh", "/", "mnt:[4026531841]");
+        tree_map(t, 4001, DENIED, "/dev/null");
+        assert_int_equal(inventory_read(t->fd, &inventory), 0);
+        assert_int_equal(pci_address_parse(GPU, &address), 0);
+        assert_int_equal(usage_inspect_deep(t->fd, inventory, inventory_find(inventory, &address),
+                                            &reasons),
+                         -EPERM);
+}
+
 /* What a process whose first thread has ended has open is seen in another one. */
 static void test_first_thread_ended(void **state) {
         _cleanup_tree_ Tree *t = gpu_host("0", 0x030000);
@@ -1239,6 +1288,8 @@ int main(void) {
                 cmocka_unit_test(test_forged_loop),       cmocka_unit_test(test_loop_not_asked),
                 cmocka_unit_test(test_forged_references), cmocka_unit_test(test_path_is_no_open),
                 cmocka_unit_test(test_first_thread_ended),
+                cmocka_unit_test(test_replaced_descriptor),
+                cmocka_unit_test(test_mapping_not_seen),
                 cmocka_unit_test(test_resume),            cmocka_unit_test(test_multipath),
                 cmocka_unit_test(test_shared_namespace),  cmocka_unit_test(test_ahci),
                 cmocka_unit_test(test_idle_gpu),          cmocka_unit_test(test_boot_display),
