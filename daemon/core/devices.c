@@ -250,7 +250,7 @@ int device_add_unlooked(const Device *d, Reasons *reasons) {
                 const Device *member = devices_find(d->manager, &unit.items[i]->address);
 
                 if (member->deep_at == 0 && may_have_disks(member->pci))
-                        r = reasons_add(reasons, REASON_HAS_DATA, "%s could not be looked at closely",
+                        r = reasons_add(reasons, REASON_NOT_INSPECTED, "%s could not be looked at closely",
                                         PCI_ADDRESS_TEXT(&member->pci->address));
         }
         return r;

@@ -96,7 +96,8 @@ void device_deep_failed(Device *d);
 bool device_deep_is_fresh(const Device *d);
 bool device_deep_failed_lately(const Device *d);
 
-/* What nobody could look at closely may hold data: adds has-data for each such function of the unit. */
+/* What nobody could look at closely may be in use or hold data: adds not-inspected for each such function of the
+ * unit. */
 int device_add_unlooked(const Device *d, Reasons *reasons);
 /* Who uses a device, and what the host does at all, is looked at afresh the next time. */
 void device_forget_use(Device *d);

@@ -230,11 +230,10 @@ static int tell_reasons(Plan *plan, const Device *d, const Reasons *reasons, cha
                 const Reason *reason = &reasons->items[i];
                 const char *code = reason_code_to_string(reason->code);
                 bool may = reason_code_is_overridable(reason->code);
-                _cleanup_free_ char *remedy = NULL;
+                _cleanup_free_ char *remedy = reason_code_remedy(reason->code);
                 int r;
 
-                if (may && asprintf(&remedy, "Make sure that nothing on the host needs it, then allow it "
-                                             "expressly: --allow %s", code) < 0)
+                if (may && !remedy)
                         return -ENOMEM;
 
                 if (may && strv_contains(allow, code))

@@ -5,6 +5,7 @@
  * and not by libmount, which for some lines goes looking through /dev: this runs on the loop. */
 
 #include <ctype.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "base/strv.h"
@@ -14,13 +15,13 @@
 #define MOUNTINFO_MAX (16 * MIB)
 #define MOUNTS_PER_DEVICE_MAX 8
 
-static int block_uses_add(BlockUses *uses, const char *device, const char *user) {
+static int block_uses_add(BlockUses *uses, const char *device, dev_t number, const char *user) {
         BlockUse *grown = reallocarray(uses->items, uses->n + 1, sizeof(BlockUse));
         if (!grown)
                 return -ENOMEM;
         uses->items = grown;
 
-        BlockUse use = { .device = strdup(device), .user = strdup(user) };
+        BlockUse use = { .device = strdup(device), .number = number, .user = strdup(user) };
         if (!use.device || !use.user) {
                 free(use.device);
                 free(use.user);
@@ -60,21 +61,51 @@ static void unescape_octal(char *s) {
 
 static void mount_clear(Mount *m) {
         free(m->point);
-        free(m->source);
         free(m->type);
+        strv_free(m->devices);
         *m = (Mount) {};
+}
+
+/* "logdev=/dev/sdb1" and "rtdev=/dev/sdc1" of "rw,attr2,logdev=…". */
+static int add_xfs_devices(const char *options, char ***devices) {
+        _cleanup_strv_ char **all = NULL;
+        int r;
+
+        r = strv_split(options, ",", &all);
+        STRV_FOREACH(option, all) {
+                const char *device = str_after(*option, "logdev=") ?: str_after(*option, "rtdev=");
+
+                if (r < 0)
+                        return r;
+                if (!device)
+                        continue;
+                r = strv_push(devices, device);
+                if (r >= 0)
+                        unescape_octal((*devices)[strv_length(*devices) - 1]);
+        }
+        return r;
+}
+
+/* Most file systems show as their source what they were told, by anybody: it is not looked at.
+ * These are mounted by root alone, and have devices that the number of the mount does not tell.
+ * btrfs and bcachefs write the source themselves, from the devices they have. */
+static int read_devices(const char *type, const char *source, const char *options, char ***ret) {
+        if (streq(type, "btrfs") || streq(type, "bcachefs"))
+                return strv_split(source, ":", ret);
+        return streq(type, "xfs") ? add_xfs_devices(options, ret) : 0;
 }
 
 /* 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue */
 static int parse_mount(const char *line, Mount *ret) {
-        char number[32], point[4096], type[64], source[4096];
+        char number[32], point[4096], type[64], source[4096], options[4096] = "";
         dev_t device;
+        int r;
 
         if (sscanf(line, "%*d %*d %31s %*s %4095s", number, point) != 2)
                 return -EBADMSG;
 
         const char *rest = strstr(line, " - ");
-        if (!rest || sscanf(rest, " - %63s %4095s", type, source) != 2)
+        if (!rest || sscanf(rest, " - %63s %4095s %4095s", type, source, options) < 2)
                 return -EBADMSG;
         if (parse_device_number(number, &device) < 0)
                 return -EBADMSG;
@@ -82,13 +113,11 @@ static int parse_mount(const char *line, Mount *ret) {
         unescape_octal(point);
         unescape_octal(source);
 
-        Mount m = { .number = device,
-                    .point = strdup(point),
-                    .source = strdup(source),
-                    .type = strdup(type) };
-        if (!m.point || !m.source || !m.type) {
+        Mount m = { .number = device, .point = strdup(point), .type = strdup(type) };
+        r = m.point && m.type ? read_devices(type, source, options, &m.devices) : -ENOMEM;
+        if (r < 0) {
                 mount_clear(&m);
-                return -ENOMEM;
+                return r;
         }
 
         *ret = m;
@@ -97,7 +126,7 @@ static int parse_mount(const char *line, Mount *ret) {
 
 /* Only what sits on a block device; pseudo file systems are many and say nothing. */
 static bool mount_matters(const Mount *m) {
-        return major(m->number) != 0 || str_after(m->source, "/dev/");
+        return major(m->number) != 0 || m->devices;
 }
 
 /* Hundreds of containers see the same file systems. What PID 1 sees names them best; of others some
@@ -108,7 +137,7 @@ static bool mount_is_superfluous(const HostUse *use, const Mount *m) {
         for (size_t i = 0; i < use->n_mounts; i++) {
                 const Mount *known = &use->mounts[i];
 
-                if (known->number != m->number || !streq(known->source, m->source))
+                if (known->number != m->number)
                         continue;
                 if (streq(known->point, m->point) || (known->initial && !m->initial))
                         return true;
@@ -201,7 +230,24 @@ static int read_mounts(int root_fd, HostUse *use) {
         return 0;
 }
 
+bool host_use_is_mount_point(const HostUse *use, const char *point) {
+        for (size_t i = 0; i < use->n_mounts; i++)
+                if (use->mounts[i].initial && streq(use->mounts[i].point, point))
+                        return true;
+        return false;
+}
+
 /* --- the rest --------------------------------------------------------------------------------- */
+
+/* The block device that a path of root's in /dev leads to, also by a symbolic link of udev's; 0:
+ * none. */
+static dev_t number_of_path(int root_fd, const char *path) {
+        struct stat st;
+
+        if (!str_after(path, "/dev/") || fstatat(root_fd, path + 1, &st, 0) < 0)
+                return 0;
+        return S_ISBLK(st.st_mode) ? st.st_rdev : 0;
+}
 
 /* A swap file is not listed: the file system it lies on is mounted. */
 static int read_swaps(int root_fd, HostUse *use) {
@@ -223,11 +269,20 @@ static int read_swaps(int root_fd, HostUse *use) {
                         continue;
 
                 unescape_octal(path);
-                r = block_uses_add(&use->swaps, path, "");
+                r = block_uses_add(&use->swaps, path, number_of_path(root_fd, path), "");
                 if (r < 0)
                         return r;
         }
         return 0;
+}
+
+/* sysfs calls a block device by its kernel's name; 0: it is not there any more. */
+static dev_t number_of_name(int root_fd, const char *name) {
+        dev_t number;
+
+        if (read_device_number_at(root_fd, PATH_TEXT("sys/class/block/%s/dev", name), &number) < 0)
+                return 0;
+        return number;
 }
 
 /* btrfs mounts have numbers of their own; sysfs has a directory for each mounted one with its
@@ -248,7 +303,8 @@ static int read_btrfs(int root_fd, HostUse *use) {
                 if (r < 0)
                         return r;
                 STRV_FOREACH(device, devices) {
-                        r = block_uses_add(&use->btrfs, PATH_TEXT("/dev/%s", *device), *uuid);
+                        r = block_uses_add(&use->btrfs, PATH_TEXT("/dev/%s", *device),
+                                           number_of_name(root_fd, *device), *uuid);
                         if (r < 0)
                                 return r;
                 }
@@ -256,24 +312,57 @@ static int read_btrfs(int root_fd, HostUse *use) {
         return 0;
 }
 
-static int read_loops(int root_fd, HostUse *use) {
-        _cleanup_strv_ char **disks = NULL;
+static int add_bcachefs_member(int root_fd, const char *uuid, const char *member, HostUse *use) {
+        _cleanup_free_ char *device = NULL;
         int r;
 
-        r = list_dir_if_exists_at(root_fd, "sys/block", &disks);
+        if (!str_after(member, "dev-"))
+                return 0;
+        r = read_link_name_at(root_fd, PATH_TEXT("sys/fs/bcachefs/%s/%s/block", uuid, member),
+                              &device);
+        if (r < 0)
+                return r == -ENOMEM ? r : 0; /* a member that is missing */
+        return block_uses_add(&use->bcachefs, PATH_TEXT("/dev/%s", device),
+                              number_of_name(root_fd, device), uuid);
+}
+
+/* So have those of bcachefs, which has the members as "dev-0", "dev-1", … */
+static int read_bcachefs(int root_fd, HostUse *use) {
+        _cleanup_strv_ char **uuids = NULL;
+        int r;
+
+        r = list_dir_if_exists_at(root_fd, "sys/fs/bcachefs", &uuids);
         if (r < 0)
                 return r;
 
-        STRV_FOREACH(disk, disks) {
-                _cleanup_free_ char *backing = NULL;
+        STRV_FOREACH(uuid, uuids) {
+                _cleanup_strv_ char **members = NULL;
 
-                if (!str_after(*disk, "loop") ||
-                    read_line_at(root_fd, PATH_TEXT("sys/block/%s/loop/backing_file", *disk),
-                                 &backing) < 0 ||
-                    !str_after(backing, "/dev/"))
-                        continue;
+                r = list_dir_if_exists_at(root_fd, PATH_TEXT("sys/fs/bcachefs/%s", *uuid),
+                                          &members);
+                STRV_FOREACH(member, members)
+                        if (r >= 0)
+                                r = add_bcachefs_member(root_fd, *uuid, *member, use);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
 
-                r = block_uses_add(&use->loops, backing, *disk);
+/* jbd2 has a directory for each journal, called "sda1-8" where the journal is a file of the file
+ * system, and by the device alone where it has one to itself. Which it is, the names of devices
+ * tell. */
+static int read_journals(int root_fd, HostUse *use) {
+        _cleanup_strv_ char **names = NULL;
+        int r;
+
+        r = list_dir_if_exists_at(root_fd, "proc/fs/jbd2", &names);
+        if (r < 0)
+                return r;
+
+        STRV_FOREACH(name, names) {
+                r = block_uses_add(&use->journals, PATH_TEXT("/dev/%s", *name),
+                                   number_of_name(root_fd, *name), "");
                 if (r < 0)
                         return r;
         }
@@ -297,7 +386,7 @@ static int read_nvmet_subsystem(int root_fd, const char *nqn, HostUse *use) {
                                  &path) < 0)
                         continue;
 
-                r = block_uses_add(&use->nvmet, path, nqn);
+                r = block_uses_add(&use->nvmet, path, number_of_path(root_fd, path), nqn);
                 if (r < 0)
                         return r;
         }
@@ -364,7 +453,8 @@ int host_use_read(int root_fd, HostUse *ret) {
         if ((r = read_mounts(root_fd, &use)) < 0 ||
             (r = read_swaps(root_fd, &use)) < 0 ||
             (r = read_btrfs(root_fd, &use)) < 0 ||
-            (r = read_loops(root_fd, &use)) < 0 ||
+            (r = read_bcachefs(root_fd, &use)) < 0 ||
+            (r = read_journals(root_fd, &use)) < 0 ||
             (r = read_nvmet(root_fd, &use)) < 0 ||
             (r = read_resume(root_fd, &use)) < 0)
                 return r;
@@ -380,7 +470,8 @@ void host_use_clear(HostUse *use) {
         free(use->mounts);
         block_uses_clear(&use->swaps);
         block_uses_clear(&use->btrfs);
-        block_uses_clear(&use->loops);
+        block_uses_clear(&use->bcachefs);
+        block_uses_clear(&use->journals);
         block_uses_clear(&use->nvmet);
         free(use->resume_path);
         *use = (HostUse) {};

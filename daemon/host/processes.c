@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A node is recognised by its number, whatever it is called in the process's root. Descriptors
- * are looked at with statx() and AT_STATX_DONT_SYNC, which opens nothing and does not ask a
- * server that is gone; mappings, whose descriptor may be closed, are recognised by the name in
- * /proc/PID/maps. */
+/* A node is recognised by its number, whatever it is called in the process's root. Descriptors and
+ * mappings, whose descriptor may be closed, are looked at with statx() and AT_STATX_DONT_SYNC,
+ * which opens nothing and does not ask a server that is gone. Their names prove nothing: a file can
+ * be called /dev/nvme0n1 by anybody who has a mount namespace of his own.
+ *
+ * Nor does a descriptor that only means a path (O_PATH): nobody needs a right to the node for that.
+ * It is no open to the driver, and does not keep it. */
 
-#include <ctype.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -16,7 +19,8 @@
 #include "processes.h"
 #include "sysfs.h"
 
-#define MAPS_MAX (64 * MIB)
+#define FDINFO_MAX (64 * KIB)
+#define RACES_MAX 5
 #define SETTLE_STEP_USEC (100 * USEC_PER_MSEC)
 #define SETTLE_STEPS 20
 
@@ -66,43 +70,176 @@ void holders_clear(Holders *holders) {
 
 /* --- one process ------------------------------------------------------------------------------ */
 
-static const DeviceNode *find_open_node(int root_fd, const char *pid, const DeviceNodes *nodes) {
-        _cleanup_close_ int dir_fd = open_dir_at(root_fd, PATH_TEXT("proc/%s/fd", pid));
-        _cleanup_strv_ char **fds = NULL;
-
-        if (dir_fd < 0 || list_dir_at(dir_fd, ".", &fds) < 0)
-                return NULL;
-
-        STRV_FOREACH(fd, fds) {
-                struct statx st;
-
-                if (statx(dir_fd, *fd, AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0 ||
-                    !(S_ISCHR(st.stx_mode) || S_ISBLK(st.stx_mode)))
-                        continue;
-
-                for (size_t i = 0; i < nodes->n; i++)
-                        if (nodes->items[i].block == S_ISBLK(st.stx_mode) &&
-                            nodes->items[i].number == makedev(st.stx_rdev_major, st.stx_rdev_minor))
-                                return &nodes->items[i];
-        }
-        return NULL;
+/* Whether a look at a process failed because it ended, or closed what it had, in the meantime. Any
+ * other failure is one to see what it holds. */
+static bool is_gone(int r) {
+        return r == -ENOENT || r == -ESRCH || r == -ENOTDIR;
 }
 
-static const DeviceNode *find_mapped_node(int root_fd, const char *pid, const DeviceNodes *nodes) {
-        _cleanup_free_ char *maps = NULL;
+/* The node that a magic link of procfs leads to, or that dir_fd itself is, with an empty name;
+ * NULL: none of these. */
+static int find_node_at(int dir_fd, const char *name, const DeviceNodes *nodes,
+                        const DeviceNode **ret) {
+        struct statx st;
 
-        if (read_file_at(root_fd, PATH_TEXT("proc/%s/maps", pid), MAPS_MAX, &maps) < 0)
-                return NULL;
+        *ret = NULL;
+        if (statx(dir_fd, name, AT_STATX_DONT_SYNC | AT_EMPTY_PATH, STATX_TYPE, &st) < 0)
+                return errno == EPERM ? -EPERM : 0;
+        if (!S_ISCHR(st.stx_mode) && !S_ISBLK(st.stx_mode))
+                return 0;
 
-        for (const char *p = maps; (p = strstr(p, " /dev/")); p++) {
-                size_t length = strcspn(p + 1, "\n");
+        for (size_t i = 0; i < nodes->n && !*ret; i++)
+                if (nodes->items[i].block == S_ISBLK(st.stx_mode) &&
+                    nodes->items[i].number == makedev(st.stx_rdev_major, st.stx_rdev_minor))
+                        *ret = &nodes->items[i];
+        return 0;
+}
 
-                for (size_t i = 0; i < nodes->n; i++)
-                        if (strlen(nodes->items[i].path) == length &&
-                            strncmp(p + 1, nodes->items[i].path, length) == 0)
-                                return &nodes->items[i];
+/* How a descriptor was opened, and of what. Kernels before 5.14 do not tell the inode. */
+typedef struct DescriptorInfo {
+        unsigned flags;
+        int mount;              /* -1: unknown */
+        uint64_t inode;         /* 0: unknown */
+} DescriptorInfo;
+
+static int read_descriptor(int dir_fd, const char *path, DescriptorInfo *ret) {
+        DescriptorInfo info = { .mount = -1 };
+        _cleanup_free_ char *text = NULL;
+        const char *line;
+        int r;
+
+        r = read_file_at(dir_fd, path, FDINFO_MAX, &text);
+        if (r < 0)
+                return r;
+
+        if (!(line = strstr(text, "flags:")) || sscanf(line, "flags: %o", &info.flags) != 1)
+                return -EBADMSG;
+        if ((line = strstr(text, "\nmnt_id:")))
+                (void) sscanf(line, " mnt_id: %d", &info.mount);
+        if ((line = strstr(text, "\nino:")))
+                (void) sscanf(line, " ino: %" SCNu64, &info.inode);
+
+        *ret = info;
+        return 0;
+}
+
+static bool is_same_file(const DescriptorInfo *a, const DescriptorInfo *b) {
+        return (a->mount < 0 || b->mount < 0 || a->mount == b->mount) &&
+               (a->inode == 0 || b->inode == 0 || a->inode == b->inode);
+}
+
+/* Whether a descriptor that led to a node a moment ago is an open of it. Its owner may put another
+ * file in its place between two looks at it: so the node is pinned, and what is read of the
+ * descriptor must be about the same file. 1 or 0; -EAGAIN: it was replaced. */
+static int is_open_of(int root_fd, const char *process, int dir_fd, const char *fd,
+                      const DeviceNodes *nodes, const DeviceNode **ret) {
+        _cleanup_close_ int pin = openat(dir_fd, fd, O_PATH | O_CLOEXEC);
+        DescriptorInfo own, info;
+        int r;
+
+        *ret = NULL;
+        r = pin < 0 ? 0 : find_node_at(pin, "", nodes, ret);
+        if (r < 0 || !*ret)
+                return r; /* closed meanwhile */
+
+        r = read_descriptor(AT_FDCWD, PATH_TEXT("/proc/self/fdinfo/%d", pin), &own);
+        if (r >= 0)
+                r = read_descriptor(root_fd, PATH_TEXT("%s/fdinfo/%s", process, fd), &info);
+        if (r < 0)
+                return is_gone(r) ? 0 : r;
+        if (!is_same_file(&own, &info))
+                return -EAGAIN;
+        return !(info.flags & O_PATH);
+}
+
+static int list_links(int root_fd, const char *path, int *ret_dir_fd, char ***ret) {
+        _cleanup_close_ int dir_fd = open_dir_at(root_fd, path);
+        int r;
+
+        *ret = NULL;
+        r = dir_fd < 0 ? dir_fd : list_dir_at(dir_fd, ".", ret);
+        if (r < 0)
+                return is_gone(r) ? 0 : r;
+
+        *ret_dir_fd = TAKE_FD(dir_fd);
+        return 0;
+}
+
+static int find_open_node(int root_fd, const char *process, const DeviceNodes *nodes,
+                          bool *ret_has_descriptors, const DeviceNode **ret) {
+        _cleanup_close_ int dir_fd = -EBADF;
+        _cleanup_strv_ char **fds = NULL;
+        int r;
+
+        r = list_links(root_fd, PATH_TEXT("%s/fd", process), &dir_fd, &fds);
+        *ret_has_descriptors = fds;
+
+        STRV_FOREACH(fd, fds) {
+                const DeviceNode *node;
+
+                r = find_node_at(dir_fd, *fd, nodes, &node);
+                if (r < 0)
+                        return r;
+                if (!node)
+                        continue;
+
+                r = -EAGAIN;
+                for (unsigned i = 0; r == -EAGAIN && i < RACES_MAX; i++)
+                        r = is_open_of(root_fd, process, dir_fd, *fd, nodes, ret);
+                if (r != 0 && r != -EAGAIN)
+                        return r;
+                *ret = NULL;
         }
-        return NULL;
+        return r == -EAGAIN ? 0 : r;
+}
+
+/* When the first thread of a process has ended, /proc/PID/fd is empty, and those of the others are
+ * not. */
+static int find_node_of_threads(int root_fd, const char *pid, const DeviceNodes *nodes,
+                                const DeviceNode **ret) {
+        _cleanup_strv_ char **threads = NULL;
+        bool has_descriptors = false;
+        int r;
+
+        r = list_dir_if_exists_at(root_fd, PATH_TEXT("proc/%s/task", pid), &threads);
+        if (r < 0)
+                return is_gone(r) ? 0 : r;
+
+        STRV_FOREACH(thread, threads)
+                if (r >= 0 && !has_descriptors && !streq(*thread, pid))
+                        r = find_open_node(root_fd, PATH_TEXT("proc/%s/task/%s", pid, *thread),
+                                           nodes, &has_descriptors, ret);
+        return r;
+}
+
+/* /proc/PID/maps has but the names of what is mapped, and the numbers of the file systems on which
+ * those are. map_files has a link to each file. */
+static int find_mapped_node(int root_fd, const char *pid, const DeviceNodes *nodes,
+                            const DeviceNode **ret) {
+        _cleanup_close_ int dir_fd = -EBADF;
+        _cleanup_strv_ char **ranges = NULL;
+        int r;
+
+        r = list_links(root_fd, PATH_TEXT("proc/%s/map_files", pid), &dir_fd, &ranges);
+        STRV_FOREACH(range, ranges)
+                if (r >= 0 && !*ret)
+                        r = find_node_at(dir_fd, *range, nodes, ret);
+        return r;
+}
+
+/* NULL: the process holds none of them. */
+static int find_held_node(int root_fd, const char *pid, const DeviceNodes *nodes,
+                          const DeviceNode **ret) {
+        bool has_descriptors;
+        int r;
+
+        *ret = NULL;
+        r = find_open_node(root_fd, PATH_TEXT("proc/%s", pid), nodes, &has_descriptors, ret);
+        if (r >= 0 && !has_descriptors)
+                r = find_node_of_threads(root_fd, pid, nodes, ret);
+        if (r >= 0 && !*ret)
+                r = find_mapped_node(root_fd, pid, nodes, ret);
+        return r;
 }
 
 /* The last component of the cgroup that is named like a unit with processes in it. */
@@ -170,10 +307,11 @@ int holders_find(int root_fd, const DeviceNodes *nodes, Holders *ret) {
                 if (!is_other_process(*pid))
                         continue;
 
-                const DeviceNode *node = find_open_node(root_fd, *pid, nodes);
-                if (!node)
-                        node = find_mapped_node(root_fd, *pid, nodes);
-                r = node ? holder_add(root_fd, *pid, node, &holders) : 0;
+                const DeviceNode *node;
+
+                r = find_held_node(root_fd, *pid, nodes, &node);
+                if (r >= 0 && node)
+                        r = holder_add(root_fd, *pid, node, &holders);
                 if (r < 0)
                         return r;
         }

@@ -46,6 +46,7 @@ static const ReasonEntry entries[_REASON_MAX] = {
         [REASON_GROUP_NOT_VIABLE] = { "group-not-viable", ERROR_GROUP_NOT_VIABLE },
         [REASON_QUARANTINED] = { "quarantined", ERROR_QUARANTINED },
         [REASON_WEDGED] = { "wedged", ERROR_WEDGED },
+        [REASON_NOT_INSPECTED] = { "not-inspected", ERROR_BUSY },
         [REASON_HAS_DATA] = { "has-data", ERROR_DEVICE_IN_USE },
         [REASON_FSTAB] = { "fstab", ERROR_DEVICE_IN_USE },
         [REASON_BOOT_DISPLAY] = { "boot-display", ERROR_DEVICE_IN_USE },
@@ -71,6 +72,21 @@ bool reason_code_is_overridable(ReasonCode code) {
 
 ErrorCode reason_code_to_error(ReasonCode code) {
         return (unsigned) code < _REASON_MAX ? entries[code].error : ERROR_INTERNAL;
+}
+
+/* Nobody can take the responsibility for what nobody has seen. */
+char *reason_code_remedy(ReasonCode code) {
+        char *remedy;
+
+        if (code == REASON_NOT_INSPECTED)
+                return strdup("Try again in a minute; 'journalctl -u vmkitd' says why nobody could "
+                              "tell who uses it.");
+        if (!reason_code_is_overridable(code) ||
+            asprintf(&remedy,
+                     "Make sure that nothing on the host needs it, then allow it expressly: "
+                     "--allow %s", reason_code_to_string(code)) < 0)
+                return NULL;
+        return remedy;
 }
 
 static bool reasons_contain(const Reasons *reasons, ReasonCode code, const char *detail) {
@@ -122,12 +138,12 @@ const Reason *reasons_blocking(const Reasons *reasons, char *const *allow) {
 
 int reason_refuse(const Reason *reason, const PciAddress *address, Error *error) {
         const char *code = reason_code_to_string(reason->code);
+        _cleanup_free_ char *remedy = reason_code_remedy(reason->code);
         int r = error_set(error, reason_code_to_error(reason->code), "%s cannot be taken: %s (%s)",
                           PCI_ADDRESS_TEXT(address), reason->detail, code);
 
-        if (reason_code_is_overridable(reason->code))
-                error_set_remedy(error, "Make sure that nothing on the host needs it, then allow it "
-                                        "expressly: --allow %s", code);
+        if (remedy)
+                error_set_remedy(error, "%s", remedy);
         return r;
 }
 

@@ -35,6 +35,7 @@ typedef enum ReasonCode {
         REASON_GROUP_NOT_VIABLE,
         REASON_QUARANTINED,
         REASON_WEDGED,
+        REASON_NOT_INSPECTED,
         /* From here on the caller may take the responsibility. */
         REASON_HAS_DATA,
         REASON_FSTAB,
@@ -58,6 +59,9 @@ typedef struct Reasons {
 const char *reason_code_to_string(ReasonCode code);
 int reason_code_from_string(const char *s); /* -EINVAL */
 bool reason_code_is_overridable(ReasonCode code);
+
+/* What to do about it, where that is more than the error says: allocated. NULL: nothing, or no memory. */
+char *reason_code_remedy(ReasonCode code);
 
 /* The domain error that refuses a device for this reason: DeviceInUse, DeviceClaimed, GroupNotViable, … */
 ErrorCode reason_code_to_error(ReasonCode code);

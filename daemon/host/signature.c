@@ -282,8 +282,14 @@ static int ignore_bad_line(struct libmnt_table *table _unused_, const char *file
         return 1; /* skip it, keep the rest */
 }
 
-static int add_fstab_entry(int root_fd, struct libmnt_fs *fs, const Places *places,
-                           Reasons *reasons) {
+static bool is_esp_target(const char *target) {
+        return streq_ptr(target, "/boot/efi") || streq_ptr(target, "/efi");
+}
+
+/* A label or UUID is part of what is on the disk, and a guest that had the disk may have written
+ * it. */
+static int add_fstab_entry(int root_fd, const HostUse *use, struct libmnt_fs *fs,
+                           const Places *places, Reasons *reasons) {
         const char *source = mnt_fs_get_source(fs), *target = mnt_fs_get_target(fs);
         const Place *place = places_find(root_fd, source, places);
 
@@ -292,14 +298,14 @@ static int add_fstab_entry(int root_fd, struct libmnt_fs *fs, const Places *plac
         if (mnt_fs_is_swaparea(fs))
                 return reasons_add(reasons, REASON_FSTAB, "/etc/fstab names %s as swap space",
                                    place->path);
-        if (streq_ptr(target, "/boot/efi") || streq_ptr(target, "/efi"))
+        if (is_esp_target(target) && !host_use_is_mount_point(use, target))
                 return reasons_add(reasons, REASON_ESP,
                                    "/etc/fstab names %s as the EFI system partition", place->path);
         return reasons_add(reasons, REASON_FSTAB, "/etc/fstab mounts %s at %s", place->path,
                            str_na(target));
 }
 
-static int add_fstab(int root_fd, const Places *places, Reasons *reasons) {
+static int add_fstab(int root_fd, const HostUse *use, const Places *places, Reasons *reasons) {
         _cleanup_(unref_tablep) struct libmnt_table *table = mnt_new_table();
         _cleanup_(free_iteratorp) struct libmnt_iter *iterator = mnt_new_iter(MNT_ITER_FORWARD);
         _cleanup_close_ int fd = openat(root_fd, "etc/fstab", O_RDONLY | O_CLOEXEC | O_NOCTTY);
@@ -318,7 +324,7 @@ static int add_fstab(int root_fd, const Places *places, Reasons *reasons) {
                 return 0;
 
         while (r >= 0 && mnt_table_next_fs(table, iterator, &fs) == 0)
-                r = add_fstab_entry(root_fd, fs, places, reasons);
+                r = add_fstab_entry(root_fd, use, fs, places, reasons);
         return r;
 }
 
@@ -349,9 +355,13 @@ static int add_crypttab(int root_fd, const Places *places, Reasons *reasons) {
         return r;
 }
 
-static int add_resume(int root_fd, const Places *places, Reasons *reasons) {
+/* Where the kernel knows its device by number, a signature does not make another one of it. */
+static int add_resume(int root_fd, const HostUse *use, const Places *places, Reasons *reasons) {
         _cleanup_free_ char *name = NULL;
         int r;
+
+        if (use->resume != 0)
+                return 0;
 
         r = kernel_parameter_read(root_fd, "resume", &name);
         if (r < 0)
@@ -364,17 +374,17 @@ static int add_resume(int root_fd, const Places *places, Reasons *reasons) {
                            "The kernel's command line resumes from %s", place->path);
 }
 
-int usage_add_data(int root_fd, const char *disk, Reasons *reasons) {
+int usage_add_data(int root_fd, const HostUse *use, const char *disk, Reasons *reasons) {
         _cleanup_(places_clear) Places places = {};
         int r;
 
         r = read_places(root_fd, disk, &places);
         if (r >= 0)
-                r = add_fstab(root_fd, &places, reasons);
+                r = add_fstab(root_fd, use, &places, reasons);
         if (r >= 0)
                 r = add_crypttab(root_fd, &places, reasons);
         if (r >= 0)
-                r = add_resume(root_fd, &places, reasons);
+                r = add_resume(root_fd, use, &places, reasons);
         for (size_t i = 0; r >= 0 && i < places.n; i++)
                 r = add_data(&places.items[i], reasons);
         return r;

@@ -11,6 +11,7 @@
 
 #include "base/parse.h"
 #include "base/strv.h"
+#include "loop-device.h"
 #include "processes.h"
 #include "sysfs.h"
 #include "usage-kinds.h"
@@ -178,32 +179,74 @@ static bool has_unknown_holder(int root_fd, const char *disk) {
         return fd == -EBUSY;
 }
 
-/* Data is only data where nobody uses the disk: otherwise it is the users that count. */
-static int add_disk(int root_fd, const HostUse *use, const char *disk, Reasons *reasons) {
-        _cleanup_reasons_ Reasons known = {};
+static int add_loops_of(int root_fd, const LoopDevices *loops, const char *disk, Reasons *reasons) {
+        _cleanup_block_tree_ BlockTree tree = {};
         int r;
 
-        r = usage_add_disk(root_fd, use, disk, &known);
-        if (r < 0 || known.n > 0)
+        r = block_tree_read(root_fd, disk, &tree);
+        for (size_t i = 0; i < tree.n; i++) {
+                const BlockNode *node = &tree.nodes[i];
+
+                for (size_t k = 0; r >= 0 && k < loops->n; k++)
+                        if (node->number != 0 && node->number == loops->items[k].backing)
+                                r = reasons_add(reasons, REASON_DEVICE_MAPPER,
+                                                "%s backs the loop device /dev/%s", node->path,
+                                                loops->items[k].name);
+        }
+        return r;
+}
+
+/* Data is only data where nobody uses the disk: otherwise it is the users that count. */
+static int add_disk(int root_fd, const HostUse *use, const LoopDevices *loops, const char *disk,
+                    Reasons *reasons) {
+        _cleanup_reasons_ Reasons known = {};
+        size_t n_before = reasons->n;
+        int r;
+
+        r = add_loops_of(root_fd, loops, disk, reasons);
+        if (r >= 0)
+                r = usage_add_disk(root_fd, use, disk, &known);
+        if (r < 0 || known.n > 0 || reasons->n > n_before)
                 return r;
 
         return has_unknown_holder(root_fd, disk) ? usage_add_unknown_holder(root_fd, disk, reasons)
-                                                 : usage_add_data(root_fd, disk, reasons);
+                                                 : usage_add_data(root_fd, use, disk, reasons);
 }
 
 static int add_disks(int root_fd, const PciDevice *device, Reasons *reasons) {
         _cleanup_strv_ char **disks = NULL;
+        _cleanup_loop_devices_ LoopDevices loops = {};
         _cleanup_host_use_ HostUse use = {};
         int r;
 
         r = usage_disks(root_fd, device, &disks);
         if (r >= 0 && disks)
                 r = host_use_read(root_fd, &use);
+        if (r >= 0 && disks)
+                r = loop_devices_find(root_fd, &loops);
 
         STRV_FOREACH(disk, disks) {
                 if (r < 0)
                         return r;
-                r = add_disk(root_fd, &use, *disk, reasons);
+                r = add_disk(root_fd, &use, &loops, *disk, reasons);
+        }
+        return r;
+}
+
+/* No lock excludes a loop device. */
+static int add_loops(int root_fd, const PciDevice *device, Reasons *reasons) {
+        _cleanup_strv_ char **disks = NULL;
+        _cleanup_loop_devices_ LoopDevices loops = {};
+        int r;
+
+        r = usage_disks(root_fd, device, &disks);
+        if (r >= 0 && disks)
+                r = loop_devices_find(root_fd, &loops);
+
+        STRV_FOREACH(disk, disks) {
+                if (r < 0)
+                        return r;
+                r = add_loops_of(root_fd, &loops, *disk, reasons);
         }
         return r;
 }
@@ -217,6 +260,8 @@ int usage_inspect_last(int root_fd, const Inventory *inventory, const PciDevice 
         if (r >= 0 && device->n_vfs == 0 &&
             path_exists_at(root_fd, PATH_TEXT("%s/virtfn0", SYSFS_PCI_PATH(&device->address))))
                 r = reasons_add(reasons, REASON_HAS_VFS, "It has virtual functions by now");
+        if (r >= 0)
+                r = add_loops(root_fd, device, reasons);
         return r < 0 ? r : add_processes(root_fd, device, reasons, ret_looked_at);
 }
 

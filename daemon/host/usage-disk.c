@@ -6,8 +6,6 @@
  * not: its visible node belongs to the subsystem and only a hidden one to the controller, so its
  * disks are those of the subsystem. */
 
-#include <sys/sysmacros.h>
-
 #include "base/strv.h"
 #include "sysfs.h"
 #include "usage-kinds.h"
@@ -108,12 +106,61 @@ static char *describe(const BlockTree *tree, const BlockNode *node) {
         return asprintf(&text, "%s (on %s)", node->path, own->path) < 0 ? NULL : text;
 }
 
-static bool mount_is_of(const Mount *m, const BlockNode *node) {
-        if (node->number != 0 && m->number == node->number)
-                return true;
+/* By the name of the kernel or the one that people know. */
+static bool names_node(const char *device, const BlockNode *node) {
+        const char *name = str_after(device, "/dev/");
 
-        /* File systems of several devices are mounted under a number of their own. */
-        return major(m->number) == 0 && streq(m->source, node->path);
+        return streq(device, node->path) || (name && streq(name, node->name));
+}
+
+static const BlockUse *block_uses_find(const BlockUses *uses, const BlockNode *node) {
+        for (size_t i = 0; i < uses->n; i++) {
+                const BlockUse *use = &uses->items[i];
+
+                if ((use->number != 0 && use->number == node->number) ||
+                    names_node(use->device, node))
+                        return use;
+        }
+        return NULL;
+}
+
+/* Whether the mount is of the file system that sysfs says the node is a member of. */
+static bool mount_is_of_pool(const Mount *m, const char *type, const BlockUses *members,
+                             const BlockNode *node) {
+        const BlockUse *own = streq(m->type, type) ? block_uses_find(members, node) : NULL;
+
+        if (!own)
+                return false;
+
+        STRV_FOREACH(device, m->devices) {
+                if (names_node(*device, node))
+                        return true;
+                for (size_t i = 0; i < members->n; i++)
+                        if (streq(members->items[i].user, own->user) &&
+                            streq(members->items[i].device, *device))
+                                return true;
+        }
+        return false;
+}
+
+/* The number is the proof, or what sysfs says of the members of file systems with several devices,
+ * whose mounts have a number of their own; the names in such a mount only say where it is. */
+static bool mount_is_of(const HostUse *use, const Mount *m, const BlockNode *node) {
+        return (node->number != 0 && m->number == node->number) ||
+               mount_is_of_pool(m, "btrfs", &use->btrfs, node) ||
+               mount_is_of_pool(m, "bcachefs", &use->bcachefs, node);
+}
+
+/* The log of XFS has no other trace than its name in the options of the mount. Root alone mounts
+ * XFS, and the kernel opened what root called so. */
+static bool mount_has_log_on(const Mount *m, const BlockNode *node) {
+        if (!streq(m->type, "xfs"))
+                return false;
+
+        STRV_FOREACH(device, m->devices)
+                if (names_node(*device, node))
+                        return true;
+        return false;
 }
 
 static bool is_esp_mount(const Mount *m) {
@@ -137,43 +184,42 @@ static int add_mount(const Mount *m, const char *what, Reasons *reasons) {
 
 static int add_mounts(const HostUse *use, const BlockNode *node, const char *what,
                       Reasons *reasons) {
-        for (size_t i = 0; i < use->n_mounts; i++) {
-                if (!mount_is_of(&use->mounts[i], node))
-                        continue;
+        int r = 0;
 
-                int r = add_mount(&use->mounts[i], what, reasons);
-                if (r < 0)
-                        return r;
+        for (size_t i = 0; r >= 0 && i < use->n_mounts; i++) {
+                const Mount *m = &use->mounts[i];
+
+                if (mount_is_of(use, m, node))
+                        r = add_mount(m, what, reasons);
+                else if (mount_has_log_on(m, node))
+                        r = reasons_add(reasons, REASON_MOUNTED,
+                                        "%s is the log or realtime part of the XFS at %s%s", what,
+                                        m->point,
+                                        m->initial ? "" : " in another mount namespace");
         }
-        return 0;
-}
-
-static const char *block_uses_find(const BlockUses *uses, const BlockNode *node) {
-        for (size_t i = 0; i < uses->n; i++) {
-                const char *name = str_after(uses->items[i].device, "/dev/");
-
-                if (streq(uses->items[i].device, node->path) || (name && streq(name, node->name)))
-                        return uses->items[i].user;
-        }
-        return NULL;
+        return r;
 }
 
 static int add_users(const HostUse *use, const BlockNode *node, const char *what,
                      Reasons *reasons) {
-        const char *user;
+        const BlockUse *user;
         int r = 0;
 
         if (block_uses_find(&use->swaps, node))
                 r = reasons_add(reasons, REASON_SWAP, "%s is used as swap space", what);
         if (r >= 0 && (user = block_uses_find(&use->btrfs, node)))
                 r = reasons_add(reasons, REASON_MOUNTED,
-                                "%s is part of the mounted btrfs file system %s", what, user);
-        if (r >= 0 && (user = block_uses_find(&use->loops, node)))
-                r = reasons_add(reasons, REASON_DEVICE_MAPPER, "%s backs the loop device /dev/%s",
-                                what, user);
+                                "%s is part of the mounted btrfs file system %s", what, user->user);
+        if (r >= 0 && (user = block_uses_find(&use->bcachefs, node)))
+                r = reasons_add(reasons, REASON_MOUNTED,
+                                "%s is part of the mounted bcachefs file system %s", what,
+                                user->user);
+        if (r >= 0 && block_uses_find(&use->journals, node))
+                r = reasons_add(reasons, REASON_MOUNTED,
+                                "%s holds the journal of a mounted file system", what);
         if (r >= 0 && (user = block_uses_find(&use->nvmet, node)))
                 r = reasons_add(reasons, REASON_NVMET, "%s is exported over NVMe as %s", what,
-                                user);
+                                user->user);
         return r;
 }
 

@@ -17,8 +17,9 @@ int usage_add_usb(int root_fd, const PciDevice *device, Reasons *reasons);
 bool usage_may_have_disks(const PciDevice *device);
 
 /* Reasons from the signatures found on the disk, and from the names by which fstab, crypttab and
- * the kernel's command line call what is on it. Opens the disk. */
-int usage_add_data(int root_fd, const char *disk, Reasons *reasons);
+ * the kernel's command line call what is on it. use says what of these the host has elsewhere.
+ * Opens the disk. */
+int usage_add_data(int root_fd, const HostUse *use, const char *disk, Reasons *reasons);
 
 /* What kind of kernel user holds a disk that cannot be opened exclusively, judged by what is on it:
  * zfs, lvm, md-raid, … */

@@ -22,8 +22,9 @@ int usage_inspect_in(HostView *view, const Inventory *inventory, const PciDevice
 int usage_inspect_unit_in(HostView *view, const Inventory *inventory, const PciDevice *device,
                           Reasons *reasons);
 
-/* What needs to open device nodes and to look into other processes; only for the device helper, a process
- * of its own. Adds open-by-process, drm-in-use (PID, command, unit), has-data (libblkid signatures). */
+/* What needs to open device nodes and to look into other processes; only for the device helper, a
+ * process of its own. Adds open-by-process, drm-in-use (PID, command, unit), loop devices, has-data
+ * (libblkid signatures). */
 int usage_inspect_deep(int root_fd, const Inventory *inventory, const PciDevice *device, Reasons *reasons);
 
 /* The last look, under the locks and right before the unbind: what is quick to see and what no lock excludes,

@@ -127,12 +127,18 @@ class MockHost:
         self.write(f'{base}/cmdline', f'/usr/sbin/{command}\0')
         self.write(f'{base}/cgroup', f'0::/system.slice/{command}.service\n')
         self.write(f'{base}/status', f'Name:\t{command}\nPid:\t{pid}\nUid:\t0\t0\t0\t0\n')
-        self.write(f'{base}/maps', '')
         ns = self.path(base, 'ns/mnt')
         os.makedirs(os.path.dirname(ns), exist_ok=True)
         if not os.path.islink(ns):
             os.symlink('mnt:[4026531841]', ns)
         self.write(f'{base}/mountinfo', self._mountinfo())
+
+    def open(self, pid, descriptor, node):
+        """A descriptor of the process for what is called so on the machine of the test."""
+        base = f'proc/{pid}'
+        self.mkdir(f'{base}/fdinfo')
+        self.write(f'{base}/fdinfo/{descriptor}', 'pos:\t0\nflags:\t0100002\nmnt_id:\t-1\n')
+        os.symlink(node, self.path(base, f'fd/{descriptor}'))
 
     def processors(self, sockets, cores, memory_kib):
         """Two threads for each core (N and N + all cores), a cache and a node for each socket."""

@@ -155,7 +155,8 @@ class Arguments(fixture.BusTest):
                              self.create, 'x', {key: value})
 
     def test_never_overridable(self):
-        for code in ('mounted', 'swap', 'root-disk', 'open-by-process', 'group-not-viable', 'wedged'):
+        for code in ('mounted', 'swap', 'root-disk', 'open-by-process', 'group-not-viable', 'wedged',
+                     'not-inspected'):
             self.refused('InvalidOption', self.alice.manager, 'CreateVM', 'x',
                          {'nvme': [mocksys.NVME_DATA], 'allow': [code]})
 

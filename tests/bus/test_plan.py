@@ -70,13 +70,38 @@ class Devices(fixture.BusTest):
         self.assertIn('/mnt/new disk', found['InUse'][0][1])
         self.assertNotIn(NVME_FREE, [r[0] for r in self.alice.manager('ListDevices', {'available': True})])
 
+    def test_a_forged_source_is_no_use(self):
+        """Anybody can mount these in a namespace of his own, from what source he likes."""
+        host = self.bus.host
+        for number, fstype in (('0:71', 'tmpfs'), ('0:72', 'fuse.bcachefs'), ('0:73', 'fuse')):
+            host.mount(number, f'/home/alice/{fstype}', '/dev/nvme1n1', fstype)
+            self.addCleanup(host.unmount, f'/home/alice/{fstype}')
+        found = self.alice.device(path(NVME_FREE), 'Inspect')
+        self.assertEqual((found['InUse'], found['Available']), ([], True))
+
+    def test_members_of_a_file_system(self):
+        """Its mount has a number of its own: sysfs tells the members."""
+        host = self.bus.host
+        members = ((NVME_FREE, 'nvme1n1'), (mocksys.NVME_FREE_2, 'nvme3n1'))
+        host.mount('0:58', '/tank', '/dev/nvme1n1:/dev/nvme3n1', 'bcachefs')
+        self.addCleanup(host.unmount, '/tank')
+        for index, (_, disk) in enumerate(members):
+            link = f'sys/fs/bcachefs/acfd231c-8554-42dd-a69f-01a648984d01/dev-{index}/block'
+            host.link(link, f'sys/block/{disk}')
+            self.addCleanup(os.unlink, host.path(link))
+        for address, disk in members:
+            with self.subTest(disk):
+                reasons = self.alice.device(path(address), 'Inspect')['InUse']
+                self.assertEqual([code for code, _ in reasons], ['mounted', 'mounted'], reasons)
+                self.assertIn(f'/dev/{disk} is mounted at /tank', [detail for _, detail in reasons])
+
     def test_a_process_that_ended_is_forgotten(self):
         """By those who only read properties, too."""
         host, gpu = self.bus.host, self.bus.host.functions[GPU].path
         host.write(f'{gpu}/drm/card1/uevent', 'DEVNAME=dri/card1\n')
         host.link('sys/dev/char/1:3', f'{gpu}/drm/card1')  # the number of /dev/null
         host.process(4001, 'Xorg')
-        os.symlink('/dev/null', host.path('proc/4001/fd/3'))
+        host.open(4001, 3, '/dev/null')
         self.addCleanup(os.unlink, host.path('sys/dev/char/1:3'))
 
         found = self.alice.device(path(GPU), 'Inspect')

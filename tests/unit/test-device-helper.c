@@ -559,7 +559,7 @@ static void test_reset_in_use(void **state) {
                    "DEVNAME=dri/card0\n");
         tree_link(kernel.tree, "sys/dev/char/1:3", "sys/devices/pci0000:00/0000:00:13.0/" CARD "/drm/card0");
         tree_add_process(kernel.tree, 4001, "painter", "/system.slice/painter.service", "mnt:[4026531841]");
-        tree_symlink(kernel.tree, "proc/4001/fd/3", "/dev/null");
+        tree_open(kernel.tree, 4001, 3, "/dev/null", O_RDWR);
 
         assert_fails("reset", ERROR_DEVICE_IN_USE, "painter", "");
         assert_string_equal(kernel.log, "");

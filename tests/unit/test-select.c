@@ -295,6 +295,30 @@ static void test_data_last(void **state) {
         assert_true(b.items[2].eligible);
 }
 
+/* What nobody has looked at is not for the caller to allow. */
+static void test_not_inspected(void **state) {
+        Fixture *f = *state;
+        char *allow[] = { (char *) "has-data", (char *) "not-inspected", NULL };
+        const Selection lax = { .kind = KIND_NVME, .allow = allow };
+        _cleanup_candidates_ Candidates found = {};
+        _cleanup_free_ char *remedy = NULL;
+
+        build_host(f);
+        add(f, NULL, "0000:00:04.0", 0x144d, 0x010802, "nvme", 7);
+        assert_int_equal(devices_refresh(&f->manager), 0);
+
+        assert_int_equal(select_candidates(&f->manager, &lax, &found), 0);
+        assert_int_equal(found.n, 1);
+        assert_false(found.items[0].eligible);
+
+        const Reason *reason = &found.items[0].reasons.items[0];
+        assert_string_equal(reason_code_to_string(reason->code), "not-inspected");
+        assert_non_null(strstr(reason->detail, "0000:00:04.0 could not be looked at"));
+        remedy = reason_code_remedy(reason->code);
+        assert_non_null(strstr(remedy, "again"));
+        assert_null(strstr(remedy, "--allow"));
+}
+
 static void test_no_such_kind(void **state) {
         Fixture *f = *state;
         const Selection selection = { .kind = KIND_NVME };
@@ -408,6 +432,7 @@ int main(void) {
                 TEST(test_near_the_others),
                 TEST(test_boot_display_last),
                 TEST(test_data_last),
+                TEST(test_not_inspected),
                 TEST(test_no_such_kind),
                 TEST(test_devices_come_and_go),
                 TEST(test_stale_claims),

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -229,20 +230,101 @@ static void test_btrfs(void **state) {
                "mounted: /dev/nvme0n1p1 is part of the mounted btrfs file system 11-22");
 }
 
-static void test_loop_and_export(void **state) {
+/* What the mount calls itself says where a file system is that sysfs knows; alone it says nothing.
+ * */
+static void test_bcachefs(void **state) {
+        _cleanup_tree_ Tree *t = nvme_host();
+
+        tree_mount(t, 1, "0:58", "/tank", "bcachefs", "/dev/sdz1:/dev/nvme0n1p1");
+        expect(t, NVME, "");
+
+        tree_link(t, "sys/fs/bcachefs/33-44/dev-0/block", "sys/class/block/sdz1");
+        tree_mkdir(t, "sys/fs/bcachefs/33-44/dev-1");
+        tree_mkdir(t, "sys/fs/bcachefs/33-44/internal");
+        expect(t, NVME, "");
+
+        tree_link(t, "sys/fs/bcachefs/33-44/dev-1/block", "sys/class/block/nvme0n1p1");
+        expect(t, NVME,
+               "mounted: /dev/nvme0n1p1 is mounted at /tank\n"
+               "mounted: /dev/nvme0n1p1 is part of the mounted bcachefs file system 33-44");
+}
+
+/* btrfs calls itself by one of its devices: the others are mounted there as well. */
+static void test_btrfs_other_member(void **state) {
+        _cleanup_tree_ Tree *t = nvme_host();
+
+        tree_link(t, "sys/fs/btrfs/11-22/devices/sdz1", "sys/class/block/sdz1");
+        tree_link(t, "sys/fs/btrfs/11-22/devices/nvme0n1p2", "sys/class/block/nvme0n1p2");
+        tree_link(t, "sys/fs/btrfs/33-44/devices/sdy1", "sys/class/block/sdy1");
+        tree_mount(t, 1, "0:45", "/", "btrfs", "/dev/sdz1");
+        tree_mount(t, 1, "0:46", "/other", "btrfs", "/dev/sdy1");
+        expect(t, NVME,
+               "root-disk: /dev/nvme0n1p2 holds the host's root file system\n"
+               "mounted: /dev/nvme0n1p2 is mounted at /\n"
+               "mounted: /dev/nvme0n1p2 is part of the mounted btrfs file system 11-22");
+}
+
+/* Logs that are on a drive of their own. */
+static void test_journals(void **state) {
+        _cleanup_tree_ Tree *t = nvme_host();
+
+        tree_mkdir(t, "proc/fs/jbd2/nvme0n1p10-8");
+        tree_mount(t, 1, "8:17", "/srv", "xfs", "/dev/sdb1 rw,attr2,logdev=/dev/sdc1");
+        expect(t, NVME, "");
+
+        tree_mkdir(t, "proc/fs/jbd2/nvme0n1p1");
+        tree_mount(t, 1, "8:18", "/films", "xfs",
+                   "/dev/sdb2 rw,logdev=/dev/nvme0n1p2,rtdev=/dev/sdd");
+        expect(t, NVME,
+               "mounted: /dev/nvme0n1p1 holds the journal of a mounted file system\n"
+               "mounted: /dev/nvme0n1p2 is the log or realtime part of the XFS at /films");
+}
+
+/* Anybody can mount these in a user namespace of his own, from what source he likes. */
+static void test_forged_sources(void **state) {
+        static const char *const types[] = { "tmpfs",      "fuse",    "fuse.xfs",
+                                             "fuse.btrfs", "overlay", "ramfs" };
+        _cleanup_tree_ Tree *t = nvme_host();
+
+        tree_link(t, "sys/fs/btrfs/11-22/devices/sdz1", "sys/class/block/sdz1");
+        tree_add_process(t, 400, "unshare", "/user.slice", "mnt:[4026532500]");
+        for (size_t i = 0; i < ELEMENTSOF(types); i++) {
+                tree_mount(t, 400, "0:77", "/", types[i], "/dev/nvme0n1 rw,logdev=/dev/nvme0n1");
+                tree_mount(t, 1, "0:78", "/home/user/x", types[i], "/dev/nvme0n1p1");
+        }
+        tree_mount(t, 400, "0:79", "/y", "tmpfs", "/dev/sdz1:/dev/nvme0n1");
+        expect(t, NVME, "");
+        expect_deep(t, NVME, "");
+}
+
+/* A name of udev's for it is as good, since root alone exports disks and swaps on them. */
+static void test_links_to_nodes(void **state) {
+        const char *namespace = "sys/kernel/config/nvmet/subsystems/nqn.export/namespaces/1/";
+        _cleanup_tree_ Tree *t = nvme_host();
+        char path[256];
+
+        tree_mkdir(t, "dev");
+        if (mknodat(t->fd, "dev/nvme0n1", S_IFBLK | 0600, makedev(259, 0)) < 0)
+                skip(); /* not root */
+        tree_link(t, "dev/disk/by-id/nvme-0", "dev/nvme0n1");
+
+        snprintf(path, sizeof(path), "%senable", namespace);
+        tree_write(t, path, "1\n");
+        snprintf(path, sizeof(path), "%sdevice_path", namespace);
+        tree_write(t, path, "/dev/disk/by-id/nvme-0\n");
+        expect(t, NVME, "nvmet: /dev/nvme0n1 is exported over NVMe as nqn.export");
+}
+
+static void test_export(void **state) {
         _cleanup_tree_ Tree *t = nvme_host();
         const char *namespace = "sys/kernel/config/nvmet/subsystems/nqn.export/namespaces/1/";
         char path[256];
 
-        tree_add_disk(t, "virtual", "loop3", "7:3");
-        tree_write(t, "sys/block/loop3/loop/backing_file", "/dev/nvme0n1p1\n");
         snprintf(path, sizeof(path), "%senable", namespace);
         tree_write(t, path, "1\n");
         snprintf(path, sizeof(path), "%sdevice_path", namespace);
         tree_write(t, path, "/dev/nvme0n1\n");
-        expect(t, NVME,
-               "nvmet: /dev/nvme0n1 is exported over NVMe as nqn.export\n"
-               "device-mapper: /dev/nvme0n1p1 backs the loop device /dev/loop3");
+        expect(t, NVME, "nvmet: /dev/nvme0n1 is exported over NVMe as nqn.export");
 }
 
 static void test_resume(void **state) {
@@ -724,12 +806,12 @@ static void test_open_by_process(void **state) {
         tree_add_process(t, 4001, "python3",
                          "/user.slice/user-1000.slice/user@1000.service/app.slice/train.scope",
                          "mnt:[4026531841]");
-        tree_symlink(t, "proc/4001/fd/3", "/dev/null");
-        tree_symlink(t, "proc/4001/fd/4", "socket:[12345]");
+        tree_open(t, 4001, 3, "/dev/null", O_RDWR);
+        tree_open(t, 4001, 4, "socket:[12345]", O_RDWR);
         expect_deep(t, GPU, "");
 
-        tree_symlink(t, "proc/4001/fd/5", "/dev/full");
-        tree_symlink(t, "proc/4001/fd/6", "/dev/full");
+        tree_open(t, 4001, 5, "/dev/full", O_RDWR);
+        tree_open(t, 4001, 6, "/dev/full", O_RDWR);
         expect_deep(t, GPU,
                     "drm-in-use: /dev/dri/renderD128 is open in python3 (PID 4001, train.scope)");
         expect_deep(t, AUDIO, "");
@@ -752,10 +834,10 @@ static void test_last_look(void **state) {
         expect_with(inspect_last, t, GPU, "");
 
         tree_add_process(t, 4001, "Xorg", "/", "mnt:[4026531841]");
-        tree_symlink(t, "proc/4001/fd/3", "/dev/full");
+        tree_open(t, 4001, 3, "/dev/full", O_RDWR);
         expect_with(inspect_last, t, GPU,
                     "drm-in-use: /dev/dri/card0 is open in Xorg (PID 4001)");
-        tree_remove(t, "proc/4001/fd/3");
+        tree_close(t, 4001, 3);
 
         tree_mkdir(t, "sys/bus/pci/devices/" GPU "/virtfn0");
         expect_with(inspect_last, t, GPU, "has-vfs: It has virtual functions by now");
@@ -771,19 +853,19 @@ static void test_momentary(void **state) {
 
                 link_node(t, "/dev/full", GPU_PATH "/drm/card0", "dri/card0");
                 tree_add_process(t, 4001, names[i], "/", "mnt:[4026531841]");
-                tree_symlink(t, "proc/4001/fd/3", "/dev/full");
+                tree_open(t, 4001, 3, "/dev/full", O_RDWR);
 
                 pid_t pid = fork();
                 assert_true(pid >= 0);
                 if (pid == 0) {
                         (void) usleep(250 * USEC_PER_MSEC);
-                        tree_remove(t, "proc/4001/fd/3");
+                        tree_close(t, 4001, 3);
                         _exit(0);
                 }
                 expect_deep(t, GPU, "");
                 assert_int_equal(waitpid(pid, NULL, 0), pid);
 
-                tree_symlink(t, "proc/4001/fd/3", "/dev/full");
+                tree_open(t, 4001, 3, "/dev/full", O_RDWR);
                 assert_true(asprintf(&expected, "drm-in-use: /dev/dri/card0 is open in %s (PID 4001)",
                                      names[i]) > 0);
                 expect_deep(t, GPU, expected);
@@ -792,14 +874,99 @@ static void test_momentary(void **state) {
 
 static void test_mapped_by_process(void **state) {
         _cleanup_tree_ Tree *t = gpu_host("0", 0x030000);
+        char path[128];
 
         link_node(t, "/dev/full", GPU_PATH "/drm/card0", "dri/card0");
         tree_add_process(t, 4001, "Xorg", "/", "mnt:[4026531841]");
+        tree_map(t, 4001, "55d0-55d1", "/proc/self/exe");
+        tree_map(t, 4001, "7f00-7f01", "/dev/null");
+
+        /* A regular file of the node's name, as maps shows it too. */
+        tree_write(t, "home/dev/dri/card0", "x");
+        snprintf(path, sizeof(path), "%s/home/dev/dri/card0", t->path);
+        tree_map(t, 4001, "7f02-7f03", path);
         tree_write(t, "proc/4001/maps",
-                   "55d0-55d1 r-xp 00000000 fe:01 1234 /usr/lib/xorg/Xorg\n"
-                   "7f00-7f01 rw-s 00100000 00:06 300                        /dev/dri/card00\n"
                    "7f02-7f03 rw-s 00100000 00:06 301                        /dev/dri/card0\n");
+        expect_deep(t, GPU, "");
+
+        tree_map(t, 4001, "7f04-7f05", "/dev/full");
         expect_deep(t, GPU, "drm-in-use: /dev/dri/card0 is open in Xorg (PID 4001)");
+}
+
+/* To have the path of a node (O_PATH) takes no right to it, and keeps no driver. */
+static void test_path_is_no_open(void **state) {
+        _cleanup_tree_ Tree *t = gpu_host("0", 0x030000);
+
+        link_node(t, "/dev/full", GPU_PATH "/drm/card0", "dri/card0");
+        tree_add_process(t, 4001, "sh", "/", "mnt:[4026531841]");
+        tree_open(t, 4001, 3, "/dev/full", O_PATH);
+        tree_open(t, 4001, 4, "/dev/full", O_PATH | O_CLOEXEC);
+        expect_deep(t, GPU, "");
+
+        tree_open(t, 4001, 5, "/dev/full", O_WRONLY | O_NONBLOCK);
+        expect_deep(t, GPU, "drm-in-use: /dev/dri/card0 is open in sh (PID 4001)");
+}
+
+/* Between two looks at a descriptor its owner can put another file in its place, to the end that
+ * the path of the node and the right to the other file are taken together. */
+static void test_replaced_descriptor(void **state) {
+        _cleanup_tree_ Tree *t = gpu_host("0", 0x030000);
+
+        link_node(t, "/dev/full", GPU_PATH "/drm/card0", "dri/card0");
+        tree_add_process(t, 4001, "sh", "/", "mnt:[4026531841]");
+        tree_open(t, 4001, 3, "/dev/full", O_RDWR);
+        tree_write(t, "proc/4001/fdinfo/3", "pos:\t0\nflags:\t0100002\nmnt_id:\t1073741824\n");
+        expect_deep(t, GPU, "");
+        tree_write(t, "proc/4001/fdinfo/3", "pos:\t0\nflags:\t0100002\nino:\t1\n");
+        expect_deep(t, GPU, "");
+
+        /* Closed meanwhile. */
+        tree_remove(t, "proc/4001/fdinfo/3");
+        expect_deep(t, GPU, "");
+}
+
+#define DENIED "7f0e-7f0f"
+
+int __real_statx(int dir_fd, const char *path, int flags, unsigned mask, struct statx *ret);
+int __wrap_statx(int dir_fd, const char *path, int flags, unsigned mask, struct statx *ret);
+
+/* The kernel shows what is mapped to some only. */
+int __wrap_statx(int dir_fd, const char *path, int flags, unsigned mask, struct statx *ret) {
+        if (streq(path, DENIED)) {
+                errno = EPERM;
+                return -1;
+        }
+        return __real_statx(dir_fd, path, flags, mask, ret);
+}
+
+/* What may not be seen is not free. */
+static void test_mapping_not_seen(void **state) {
+        _cleanup_tree_ Tree *t = gpu_host("0", 0x030000);
+        _cleanup_(inventory_freep) Inventory *inventory = NULL;
+        _cleanup_reasons_ Reasons reasons = {};
+        PciAddress address;
+
+        link_node(t, "/dev/full", GPU_PATH "/drm/card0", "dri/card0");
+        tree_add_process(t, 4001, "sh", "/", "mnt:[4026531841]");
+        tree_map(t, 4001, DENIED, "/dev/null");
+        assert_int_equal(inventory_read(t->fd, &inventory), 0);
+        assert_int_equal(pci_address_parse(GPU, &address), 0);
+        assert_int_equal(usage_inspect_deep(t->fd, inventory, inventory_find(inventory, &address),
+                                            &reasons),
+                         -EPERM);
+}
+
+/* What a process whose first thread has ended has open is seen in another one. */
+static void test_first_thread_ended(void **state) {
+        _cleanup_tree_ Tree *t = gpu_host("0", 0x030000);
+
+        link_node(t, "/dev/full", GPU_PATH "/drm/card0", "dri/card0");
+        tree_add_process(t, 4001, "trainer", "/", "mnt:[4026531841]");
+        tree_mkdir(t, "proc/4001/task/4001/fd");
+        tree_mkdir(t, "proc/4001/task/4002/fd");
+        tree_symlink(t, "proc/4001/task/4003/fd/7", "/dev/full");
+        tree_write(t, "proc/4001/task/4003/fdinfo/7", "pos:\t0\nflags:\t0100002\nmnt_id:\t-1\n");
+        expect_deep(t, GPU, "drm-in-use: /dev/dri/card0 is open in trainer (PID 4001)");
 }
 
 static void test_sound(void **state) {
@@ -815,9 +982,9 @@ static void test_sound(void **state) {
                          "/user.slice/user-1000.slice/user@1000.service/session.slice/"
                          "pipewire.service",
                          "mnt:[4026531841]");
-        tree_symlink(t, "proc/900/fd/9", "/dev/null");
+        tree_open(t, 900, 9, "/dev/null", O_RDWR);
         expect_deep(t, AUDIO, "");
-        tree_symlink(t, "proc/900/fd/10", "/dev/full");
+        tree_open(t, 900, 10, "/dev/full", O_RDWR);
         expect_deep(t, AUDIO,
                     "open-by-process: /dev/snd/controlC1 is open in pipewire (PID 900, "
                     "pipewire.service)");
@@ -831,7 +998,10 @@ static void test_nvidia(void **state) {
                    "Model: \t\t NVIDIA\nIRQ:   \t\t 120\nDevice Minor: \t 0\n");
         tree_add_process(t, 700, "nvidia-persiste", "/system.slice/nvidia-persistenced.service",
                          "mnt:[4026531841]");
-        tree_write(t, "proc/700/maps", "7f02-7f03 rw-s 00100000 00:06 301          /dev/nvidia0\n");
+        tree_mkdir(t, "dev");
+        if (mknodat(t->fd, "dev/nvidia0", S_IFCHR | 0600, makedev(195, 0)) < 0)
+                skip(); /* not root */
+        tree_symlink(t, "proc/700/map_files/7f02-7f03", "../../../dev/nvidia0");
         expect_deep(t, GPU,
                     "drm-in-use: /dev/nvidia0 is open in nvidia-persiste (PID 700, "
                     "nvidia-persistenced.service)");
@@ -918,6 +1088,101 @@ static void test_references(void **state) {
                     "fstab: /etc/fstab names /dev/nvme0n1p2 as swap space\n"
                     "fstab: /etc/crypttab unlocks /dev/nvme0n1p1 as vault\n"
                     "resume-device: The kernel's command line resumes from /dev/nvme0n1p2\n" DATA);
+}
+
+/* What is on a disk, its guest may have written: the host knows by number what it boots and resumes
+ * from. */
+static void test_forged_references(void **state) {
+        _cleanup_tree_ Tree *t = nvme_host();
+
+        write_disk(t, "dev/nvme0n1");
+        tree_write(t, "etc/fstab", "LABEL=paging /boot/efi vfat umask=0077 0 1\n");
+        tree_write(t, "proc/cmdline", "quiet resume=LABEL=paging\n");
+        expect_deep(t, NVME,
+                    "esp: /etc/fstab names /dev/nvme0n1p2 as the EFI system partition\n"
+                    "resume-device: The kernel's command line resumes from /dev/nvme0n1p2\n" DATA);
+
+        tree_mount(t, 1, "8:1", "/boot/efi", "vfat", "/dev/sda1");
+        tree_write(t, "sys/power/resume", "8:2\n");
+        expect_deep(t, NVME, "fstab: /etc/fstab mounts /dev/nvme0n1p2 at /boot/efi\n" DATA);
+}
+
+/* --- loop devices: the driver is the test's own ------------------------------------------------
+ * */
+
+/* What is written in the file that stands for the node: "259:1", "error", or "hangs". */
+int __wrap_ioctl(int fd, unsigned long request, struct loop_info64 *info);
+
+int __wrap_ioctl(int fd, unsigned long request, struct loop_info64 *info) {
+        char text[32] = "";
+        unsigned number_major, number_minor;
+
+        assert_int_equal(request, LOOP_GET_STATUS64);
+        if (pread(fd, text, sizeof(text) - 1, 0) < 0)
+                return -1;
+        if (streq(text, "hangs"))
+                (void) pause();
+        if (sscanf(text, "%u:%u", &number_major, &number_minor) != 2) {
+                errno = ENOTCONN;
+                return -1;
+        }
+        info->lo_rdevice = (number_minor & 0xff) | number_major << 8 |
+                           (uint64_t) (number_minor & ~0xffU) << 12;
+        return 0;
+}
+
+static void add_loop(Tree *t, const char *name, const char *backing_file, const char *answer) {
+        char path[128];
+
+        tree_add_disk(t, "virtual", name, "7:3");
+        snprintf(path, sizeof(path), "sys/block/%s/loop/backing_file", name);
+        tree_write(t, path, "%s\n", backing_file);
+        snprintf(path, sizeof(path), "dev/%s", name);
+        tree_write(t, path, "%s", answer);
+}
+
+#define LOOP "device-mapper: /dev/nvme0n1p2 backs the loop device /dev/loop3"
+
+/* Whatever it was called by whom: what the driver says counts. */
+static void test_loop(void **state) {
+        _cleanup_tree_ Tree *t = nvme_host();
+
+        write_disk(t, "dev/nvme0n1");
+        add_loop(t, "loop3", "/mnt/dev/node (deleted)", "259:2");
+        expect(t, NVME, "");
+        expect_deep(t, NVME, LOOP);
+        /* No lock excludes it either. */
+        expect_with(inspect_last, t, NVME, LOOP);
+
+        add_loop(t, "loop3", "/mnt/dev/node", "259:258"); /* only the low byte is the same */
+        expect_with(inspect_last, t, NVME, "");
+}
+
+/* A file of a user's own can be called like the node, and need not answer. */
+static void test_forged_loop(void **state) {
+        static const char *const answers[] = { "0:0", "error", "hangs" };
+
+        for (size_t i = 0; i < ELEMENTSOF(answers); i++) {
+                _cleanup_tree_ Tree *t = nvme_host();
+
+                add_loop(t, "loop3", "/dev/nvme0n1p2", answers[i]);
+                expect(t, NVME, "");
+                expect_deep(t, NVME, "");
+        }
+}
+
+/* What could not be asked is not known to be free. */
+static void test_loop_not_asked(void **state) {
+        _cleanup_tree_ Tree *t = nvme_host();
+        _cleanup_(inventory_freep) Inventory *inventory = NULL;
+        _cleanup_reasons_ Reasons reasons = {};
+
+        add_loop(t, "loop3", "/dev/nvme0n1p2", "");
+        tree_remove(t, "dev/loop3");
+        tree_symlink(t, "dev/loop3", "loop3"); /* cannot be opened: ELOOP */
+        assert_int_equal(inventory_read(t->fd, &inventory), 0);
+        assert_int_equal(usage_inspect_deep(t->fd, inventory, inventory->devices[0], &reasons),
+                         -ELOOP);
 }
 
 /* --- locks ------------------------------------------------------------------------------------ */
@@ -1016,7 +1281,15 @@ int main(void) {
                 cmocka_unit_test(test_root_and_esp),      cmocka_unit_test(test_swap),
                 cmocka_unit_test(test_lvm_on_crypt),      cmocka_unit_test(test_md),
                 cmocka_unit_test(test_other_stacks),      cmocka_unit_test(test_holder_loop),
-                cmocka_unit_test(test_btrfs),             cmocka_unit_test(test_loop_and_export),
+                cmocka_unit_test(test_btrfs),             cmocka_unit_test(test_btrfs_other_member),
+                cmocka_unit_test(test_bcachefs),          cmocka_unit_test(test_journals),
+                cmocka_unit_test(test_forged_sources),    cmocka_unit_test(test_links_to_nodes),
+                cmocka_unit_test(test_export),            cmocka_unit_test(test_loop),
+                cmocka_unit_test(test_forged_loop),       cmocka_unit_test(test_loop_not_asked),
+                cmocka_unit_test(test_forged_references), cmocka_unit_test(test_path_is_no_open),
+                cmocka_unit_test(test_first_thread_ended),
+                cmocka_unit_test(test_replaced_descriptor),
+                cmocka_unit_test(test_mapping_not_seen),
                 cmocka_unit_test(test_resume),            cmocka_unit_test(test_multipath),
                 cmocka_unit_test(test_shared_namespace),  cmocka_unit_test(test_ahci),
                 cmocka_unit_test(test_idle_gpu),          cmocka_unit_test(test_boot_display),

@@ -331,6 +331,21 @@ void tree_add_process(Tree *t, int pid, const char *comm, const char *cgroup,
         tree_mkdir(t, text("proc/%d/fd", pid));
 }
 
+void tree_open(Tree *t, int pid, int fd, const char *target, int flags) {
+        tree_symlink(t, text("proc/%d/fd/%d", pid, fd), target);
+        tree_write(t, text("proc/%d/fdinfo/%d", pid, fd), "pos:\t0\nflags:\t0%o\n",
+                   (unsigned) flags);
+}
+
+void tree_close(Tree *t, int pid, int fd) {
+        tree_remove(t, text("proc/%d/fd/%d", pid, fd));
+        tree_remove(t, text("proc/%d/fdinfo/%d", pid, fd));
+}
+
+void tree_map(Tree *t, int pid, const char *range, const char *target) {
+        tree_symlink(t, text("proc/%d/map_files/%s", pid, range), target);
+}
+
 void tree_mount(Tree *t, int pid, const char *number, const char *point, const char *type,
                 const char *source) {
         _cleanup_free_ char *line = NULL;

@@ -72,5 +72,10 @@ void tree_add_multipath_namespace(Tree *t, const char *function, const char *con
 
 void tree_add_process(Tree *t, int pid, const char *comm, const char *cgroup,
                       const char *mount_namespace);
+/* A descriptor of the process that leads to what target is on the machine of the test; flags as for
+ * open(). */
+void tree_open(Tree *t, int pid, int fd, const char *target, int flags);
+void tree_close(Tree *t, int pid, int fd);
+void tree_map(Tree *t, int pid, const char *range, const char *target); /* "7f00-7f01" */
 void tree_mount(Tree *t, int pid, const char *number, const char *point, const char *type,
-                const char *source); /* as mountinfo escapes them */
+                const char *source); /* as mountinfo escapes them; options may follow the source */

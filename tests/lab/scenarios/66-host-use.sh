@@ -74,6 +74,39 @@ for node in "$disk" "${disk/nvme/ng}" "${disk%n1}"; do
         host 'systemctl stop lab-open'
 done
 
+# Mapped, by a process that has closed it.
+cat >"$LAB_RUN/map.py" <<'MAP'
+import ctypes, os, signal, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+fd = os.open(sys.argv[1], os.O_RDONLY)
+assert libc.mmap(None, ctypes.c_size_t(4096), 1, 2, fd, ctypes.c_long(0)) != ctypes.c_void_p(-1).value
+os.close(fd)
+open('/run/lab-mapped', 'w').close()
+signal.pause()
+MAP
+host "printf '%s' '$(base64 -w 0 "$LAB_RUN/map.py")' | base64 -d >/run/lab-map.py
+      systemd-run -q --collect --unit lab-map python3 /run/lab-map.py \$disk
+      until test -e /run/lab-mapped; do sleep 0.1; done"
+refused open-by-process "$disk is open in python3 (PID " 'lab-map.service'
+host 'systemctl stop lab-map; rm /run/lab-map*'
+
+# The journal of a file system that lies elsewhere.
+host 'mke2fs -qF -b 4096 -O journal_dev $disk
+      truncate -s 16M /run/lab-films; mke2fs -qF -b 4096 -J device=$disk /run/lab-films
+      mount -o loop /run/lab-films /run/lab'
+refused mounted "$disk holds the journal of a mounted file system"
+host 'umount /run/lab; rm /run/lab-films; wipefs -qa $disk'
+
+# What anybody can do makes no use of it.
+host 'systemd-run -q --collect --unit lab-forger -p User=alice unshare -rm forger $disk
+      until test -e /tmp/forged; do sleep 0.1; done'
+as bob vmkitctl explain "$FREE"
+as root vmkitctl bind "$FREE"
+as root vmkitctl release "$FREE"
+driver "$FREE" nvme
+host 'systemctl stop lab-forger; rm /tmp/forged'
+
 device=$GPU
 host 'systemd-run -q --collect --unit lab-open sh -c "exec sleep 1000 </dev/snd/controlC0"
       until ls -l /proc/$(systemctl show -P MainPID lab-open)/fd | grep -q snd; do sleep 0.1; done'
