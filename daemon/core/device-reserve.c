@@ -89,6 +89,9 @@ static int read_identities(Reservation *reservation, int root_fd) {
                 r = pci_identity_read(root_fd, &address, id);
                 if (r < 0)
                         return r;
+                /* Recorded without a number that it has, it would never be known again. */
+                if (id->serial_is_unknown)
+                        return -EIO;
         }
         return 0;
 }
