@@ -9,12 +9,14 @@
 #include "helper-reserve.h"
 #include "host/console.h"
 
-/* r: of the look that found the reasons. */
-static int judge(const Transaction *t, const Function *f, int r, const Reasons *reasons, Error *error) {
+/* r: of the look that found the reasons. A controller that its driver has given up is what a reset is for. */
+static int judge(const Transaction *t, const Function *f, int r, Reasons *reasons, Error *error) {
         if (r < 0)
                 return error_set_errno(error, r, "Could not find out who uses %s",
                                        PCI_ADDRESS_TEXT(&f->device->address));
 
+        if (t->by_hand)
+                reasons_remove(reasons, REASON_WEDGED);
         const Reason *reason = reasons_blocking(reasons, t->allow);
         return reason ? reason_refuse(reason, &f->device->address, error) : 0;
 }

@@ -128,6 +128,16 @@ static void test_serial_cannot_add_lines(void **state) {
         assert_null(strstr(text, "alone=no"));
 }
 
+/* Of an earlier version, which took it down while the driver was at work. */
+static void test_serial_that_is_none(void **state) {
+        _cleanup_(reservation_freep) Reservation *unknown = NULL, *known = NULL;
+
+        assert_int_equal(reservation_parse("version=1\n[" DRIVE "]\npath=x\nserial=(efault)\n", &unknown), 0);
+        assert_null(unknown->functions[0].serial);
+        assert_int_equal(reservation_parse("version=1\n[" DRIVE "]\npath=x\nserial=S1\n", &known), 0);
+        assert_string_equal(known->functions[0].serial, "S1");
+}
+
 static void test_last_record_takes_the_directory_along(void **state) {
         _cleanup_tree_ Tree *t = host();
         _cleanup_(reservation_freep) Reservation *drive = reserve(t, DRIVE, true), *gpu = reserve(t, GPU, false);
@@ -511,6 +521,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_record_comes_back_as_it_was),
                 cmocka_unit_test(test_serial_cannot_add_lines),
+                cmocka_unit_test(test_serial_that_is_none),
                 cmocka_unit_test(test_last_record_takes_the_directory_along),
                 cmocka_unit_test(test_what_is_not_understood_holds_nothing),
                 cmocka_unit_test(test_serial_number_of_pci),

@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "core/manager.h"
 #include "core/select.h"
+#include "host/sysfs.h"
 #include "tree.h"
 
 typedef struct Fixture {
@@ -262,7 +263,11 @@ static void add_drive(Fixture *f, const char *address, int group, bool has_data)
         _cleanup_reasons_ Reasons found = {};
         PciAddress parsed;
 
-        add(f, NULL, address, 0x144d, 0x010802, "nvme", group);
+        const TreeFunction drive = { .address = address, .vendor = 0x144d, .device = 0x1111, .class = 0x010802,
+                                     .driver = "nvme", .group = group, .reset_method = "flr" };
+        _cleanup_free_ char *path = tree_add_function(f->tree, &drive);
+
+        tree_add_controller(f->tree, path, PATH_TEXT("nvme%d", group), PATH_TEXT("nqn.%d", group));
         assert_int_equal(devices_refresh(&f->manager), 0);
         assert_int_equal(pci_address_parse(address, &parsed), 0);
         if (has_data)
