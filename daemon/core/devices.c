@@ -52,13 +52,6 @@ static void device_set_health(Device *d, DeviceHealth health, const char *detail
         d->health_detail = detail ? strdup(detail) : NULL;
 }
 
-/* What the journal says about the function that sits there now. A record of another boot, or of another
- * device, is not about it. */
-static bool claim_is_current(const Device *d, const Claim *claim) {
-        return streq_ptr(claim->boot_id, d->manager->boot_id) && claim->vendor_id == d->pci->vendor_id &&
-               claim->device_id == d->pci->device_id;
-}
-
 void device_reload_claim(Device *d) {
         _cleanup_(claim_freep) Claim *claim = NULL;
         int r;
@@ -74,7 +67,7 @@ void device_reload_claim(Device *d) {
                 device_set_health(d, HEALTH_QUARANTINED, "its claim record cannot be read");
                 return;
         }
-        if (!claim_is_current(d, claim))
+        if (!claim_is_about(claim, d->manager->boot_id, d->pci))
                 return;
 
         if (claim->state == CLAIM_QUARANTINED)
@@ -451,6 +444,9 @@ static void tell_differences(Manager *m, const Merge *merge) {
                 Device *d = merge->changed[i];
 
                 device_forget_use(d);
+                /* By now it has said which one it is. */
+                if (d->claim && !claim_is_about(d->claim, m->boot_id, d->pci))
+                        device_reload_claim(d);
                 observer_device_changed(d);
         }
         if (merge->places && merge->n_added < devices_count(m))

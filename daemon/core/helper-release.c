@@ -76,7 +76,7 @@ static int mark(Transaction *t, ClaimState state, Error *error) {
                 int r;
 
                 r = claim_read(CLAIMS_FD, &f->device->address, &f->claim);
-                if (r >= 0 && !claim_is_about(f->claim, t, f->device)) {
+                if (r >= 0 && !claim_is_about(f->claim, t->boot_id, f->device)) {
                         f->claim = claim_free(f->claim);
                         continue;
                 }

@@ -131,11 +131,6 @@ int check_wanted(const Transaction *t, Error *error) {
         return error_set(error, ERROR_INTERRUPTED, "vmkitd ended before anything was moved");
 }
 
-bool claim_is_about(const Claim *claim, const Transaction *t, const PciDevice *device) {
-        return streq_ptr(claim->boot_id, t->boot_id) && claim->vendor_id == device->vendor_id &&
-               claim->device_id == device->device_id;
-}
-
 int refuse_quarantined(Function *f, Error *error) {
         f->claim = claim_free(f->claim); /* is not ours to undo */
         return error_set(error, ERROR_QUARANTINED, "%s is quarantined",

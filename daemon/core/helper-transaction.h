@@ -64,7 +64,4 @@ int claim_set_vm(Claim *claim, const char *vm);
  * nothing to wait for. Interrupted. */
 int check_wanted(const Transaction *t, Error *error);
 
-/* A record of another boot, or of another card, says nothing about this one. */
-bool claim_is_about(const Claim *claim, const Transaction *t, const PciDevice *device);
-
 int refuse_quarantined(Function *f, Error *error);

@@ -644,6 +644,19 @@ static bool end_probe(pid_t pid) {
         return WEXITSTATUS(status) == 1;
 }
 
+/* Which one it is goes into the record, also where that was not known when the helper began. */
+static void test_drive_is_known_before_it_is_taken(void **state) {
+        add_drive("connecting", "(efault)");
+        pid_t pid = begin_probe();
+        succeed_on_drive("bind");
+        assert_false(end_probe(pid));
+
+        _cleanup_(claim_freep) Claim *claim = record_of(DRIVE);
+        assert_on(DRIVE, VFIO_DRIVER);
+        assert_string_equal(str_na(claim->serial), "S1");
+        assert_int_equal(claim->subsystem_vendor_id, 0x144d);
+}
+
 /* It is home when its driver says so, and recorded until then. */
 static void test_drive_is_home_when_it_is_live(void **state) {
         add_drive("live", "S1");
@@ -691,6 +704,21 @@ static void test_inspection_before_it_is_live(void **state) {
         assert_non_null(json_object_object_get(late, DRIVE));
 }
 
+/* A drive of the same model in its place is not moved by the record of the one before. */
+static void test_record_of_another_drive(void **state) {
+        add_drive("live", "S1");
+        succeed_on_drive("bind");
+        tree_set_driver(kernel.tree, DRIVE, NVME_DRIVER);
+        set_controller("live", "S2");
+        succeed_on_drive("release");
+        assert_string_equal(kernel.log, "");
+        assert_on(DRIVE, NVME_DRIVER);
+
+        set_controller("live", "S1");
+        succeed_on_drive("release");
+        assert_no_record(DRIVE);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void) {
@@ -719,10 +747,12 @@ int main(void) {
                 TEST(test_reset_fails),
                 TEST(test_reset_in_use),
                 TEST(test_record_of_another_helper),
+                TEST(test_drive_is_known_before_it_is_taken),
                 TEST(test_drive_is_home_when_it_is_live),
                 TEST(test_dead_drive_is_left_alone),
                 TEST(test_dead_drive_is_reset),
                 TEST(test_inspection_before_it_is_live),
+                TEST(test_record_of_another_drive),
         };
 
         /* The helper's own numbers are not to be had by chance. */
