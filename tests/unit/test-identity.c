@@ -11,6 +11,7 @@
 
 #include "base/io.h"
 #include "base/strv.h"
+#include "core/driver-wait.h"
 #include "core/identity.h"
 #include "core/manager.h"
 #include "tree.h"
@@ -695,6 +696,58 @@ static void test_reservation_while_a_driver_probes(void **state) {
         }
 }
 
+/* --- waiting for it ----------------------------------------------------------------------------------------- */
+
+typedef struct Wait {
+        Fixture *f;
+        sd_event_source *source;
+        unsigned n_done;
+} Wait;
+
+static bool is_any(const Device *d, const void *data) {
+        return true;
+}
+
+static bool is_none(const Device *d, const void *data) {
+        return false;
+}
+
+static void on_done(void *userdata) {
+        Wait *wait = userdata;
+
+        wait->n_done++;
+        wait->source = sd_event_source_disable_unref(wait->source);
+        assert_string_equal(drive(wait->f)->pci->serial, "S1");
+}
+
+static int on_live(sd_event_source *source, uint64_t usec, void *userdata) {
+        Wait *wait = userdata;
+
+        assert_int_equal(wait->n_done, 0);
+        tree_set_controller(wait->f->tree, DRIVE_PATH, "nvme2", "live", "S1");
+        return 0;
+}
+
+static void test_wait_for_a_driver(void **state) {
+        Fixture *f = *state;
+        Manager *m = &f->manager;
+        Wait wait = { .f = f };
+
+        empty_slots(f);
+        add_drive(f, "01.0", "01", 2, "S1");
+        set_drive(f, "nvme", "connecting", "(efault)");
+        assert_true(drivers_are_at_work(m, is_any, NULL));
+        assert_false(drivers_are_at_work(m, is_none, NULL));
+
+        assert_int_equal(driver_wait(m, is_any, NULL, on_done, &wait, &wait.source), 0);
+        assert_true(sd_event_add_time_relative(m->event, NULL, CLOCK_MONOTONIC, 300 * USEC_PER_MSEC, 0, on_live,
+                                               &wait) >= 0);
+        for (unsigned i = 0; wait.n_done == 0 && i < 1000; i++)
+                assert_true(sd_event_run(m->event, 50 * USEC_PER_MSEC) >= 0);
+        assert_int_equal(wait.n_done, 1);
+        assert_false(drivers_are_at_work(m, is_any, NULL));
+}
+
 static void test_something_else(void **state) {
         Fixture *f = *state;
 
@@ -749,6 +802,7 @@ int main(void) {
                 TEST(test_close_look_ends_with_the_state),
                 TEST(test_not_given_before_it_is_known),
                 TEST(test_reservation_while_a_driver_probes),
+                TEST(test_wait_for_a_driver),
                 TEST(test_something_else),
                 TEST(test_sibling_missing),
         };
