@@ -45,7 +45,8 @@ static const ErrorEntry entries[_ERROR_CODE_MAX] = {
               "Stop what uses the device (unmount, swapoff, end the process), or choose "
               "another; 'vmkitctl devices' shows which are free."),
         ENTRY(DEVICE_CLAIMED, "DeviceClaimed", EBUSY,
-              "Stop the VM that holds the device, or choose another device."),
+              "Stop the VM that holds the device; where its driver is at work on it, try again in a moment; "
+              "or choose another device."),
         ENTRY(GROUP_NOT_VIABLE, "GroupNotViable", EBUSY,
               "Every function of the IOMMU group moves together: free the one that is named, or "
               "put the device into another slot."),

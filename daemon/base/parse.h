@@ -22,6 +22,13 @@ char *format_size(uint64_t bytes, char buffer[SIZE_TEXT_MAX]);
 #define NAME_LENGTH_MAX 63
 bool name_is_valid(const char *s);
 
+/* Whether an attribute in sysfs has said anything: not where it is empty, or where the kernel had no string and
+ * wrote "(null)" or "(efault)" in its place. NULL says nothing either. */
+bool text_is_known(const char *s);
+
+/* Both serial numbers are known, and they are not the same. What is unknown is no difference. */
+bool serials_differ(const char *a, const char *b);
+
 /* A lower-case UUID with dashes. */
 #define UUID_TEXT_MAX 37
 bool uuid_is_valid(const char *s);

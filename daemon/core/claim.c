@@ -30,6 +30,7 @@ Claim *claim_free(Claim *claim) {
         if (!claim)
                 return NULL;
 
+        free(claim->serial);
         free(claim->vm);
         free(claim->boot_id);
         free(claim->reason);
@@ -52,6 +53,9 @@ static struct json_object *claim_to_json(const Claim *claim) {
         json_add_string(o, "address", PCI_ADDRESS_TEXT(&claim->address));
         json_object_object_add(o, "vendor_id", json_object_new_int(claim->vendor_id));
         json_object_object_add(o, "device_id", json_object_new_int(claim->device_id));
+        json_object_object_add(o, "subsystem_vendor_id", json_object_new_int(claim->subsystem_vendor_id));
+        json_object_object_add(o, "subsystem_device_id", json_object_new_int(claim->subsystem_device_id));
+        json_add_string(o, "serial", claim->serial);
         json_add_string(o, "vm", claim->vm);
         json_add_string(o, "boot_id", claim->boot_id);
         json_add_string(o, "state", state_names[claim->state]);
@@ -82,6 +86,7 @@ static int claim_copy_strings(struct json_object *o, Claim *claim) {
                 const char *key;
                 char **value;
         } members[] = {
+                { "serial", &claim->serial },
                 { "vm", &claim->vm },
                 { "boot_id", &claim->boot_id },
                 { "driver", &claim->original.driver },
@@ -119,6 +124,8 @@ static int claim_from_json(struct json_object *o, Claim **ret) {
 
         claim->vendor_id = (uint16_t) json_number(o, "vendor_id", 0);
         claim->device_id = (uint16_t) json_number(o, "device_id", 0);
+        claim->subsystem_vendor_id = (uint16_t) json_number(o, "subsystem_vendor_id", 0);
+        claim->subsystem_device_id = (uint16_t) json_number(o, "subsystem_device_id", 0);
         claim->used = json_object_get_boolean(json_object_object_get(o, "used"));
         claim->needs_reboot = json_object_get_boolean(json_object_object_get(o, "needs_reboot"));
         claim->helper = (pid_t) json_number(o, "helper", 0);
@@ -193,6 +200,35 @@ int claims_read_all(int claims_fd, Claims *ret) {
 
         *ret = claims;
         claims = (Claims) {};
+        return 0;
+}
+
+/* A record of an earlier version does not have it. */
+static bool subsystems_differ(const Claim *claim, const PciDevice *device) {
+        if (claim->subsystem_vendor_id == 0 && claim->subsystem_device_id == 0)
+                return false;
+        return claim->subsystem_vendor_id != device->subsystem_vendor_id ||
+               claim->subsystem_device_id != device->subsystem_device_id;
+}
+
+bool claim_is_about(const Claim *claim, const char *boot_id, const PciDevice *device) {
+        return streq_ptr(claim->boot_id, boot_id) && claim->vendor_id == device->vendor_id &&
+               claim->device_id == device->device_id && !subsystems_differ(claim, device) &&
+               !serials_differ(claim->serial, device->serial);
+}
+
+int claim_set_device(Claim *claim, const PciDevice *device) {
+        char *serial = device->serial ? strdup(device->serial) : NULL;
+
+        if (device->serial && !serial)
+                return -ENOMEM;
+        free(claim->serial);
+        claim->serial = serial;
+        claim->address = device->address;
+        claim->vendor_id = device->vendor_id;
+        claim->device_id = device->device_id;
+        claim->subsystem_vendor_id = device->subsystem_vendor_id;
+        claim->subsystem_device_id = device->subsystem_device_id;
         return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/parse.h"
 #include "host/binding.h"
+#include "host/pci.h"
 
 typedef enum ClaimState {
         CLAIM_BINDING,     /* on the way to vfio-pci */
@@ -19,6 +20,8 @@ typedef enum ClaimState {
 typedef struct Claim {
         PciAddress address;
         uint16_t vendor_id, device_id;
+        uint16_t subsystem_vendor_id, subsystem_device_id; /* both 0: unknown */
+        char *serial;           /* of a drive that was live when it was claimed; NULL: unknown */
         char *vm;               /* UUID of the VM it was claimed for; NULL: by hand */
         char *boot_id;          /* a record of another boot says nothing about this one */
         ClaimState state;
@@ -49,6 +52,13 @@ int claim_read(int claims_fd, const PciAddress *address, Claim **ret);
 
 /* All records. One that cannot be understood is logged and left out, and stays where it is. */
 int claims_read_all(int claims_fd, Claims *ret);
+
+/* Whether the record is about the function that is there now. One of another boot is not, nor one of what is
+ * for certain another device; what is unknown of either makes no difference. */
+bool claim_is_about(const Claim *claim, const char *boot_id, const PciDevice *device);
+
+/* Takes down which device it is about. */
+int claim_set_device(Claim *claim, const PciDevice *device);
 
 /* Whether the helper that the record names still runs. */
 bool claim_helper_is_alive(const Claim *claim);

@@ -77,12 +77,18 @@ static struct json_object *reasons_to_json(const Reasons *reasons) {
         return array;
 }
 
+/* An inspection is waited for by whoever plans. */
+#define INSPECT_SETUP_USEC (2 * USEC_PER_SEC)
+
+/* A look before the controller is live would find nothing, and must not count as one. */
 static int verb_inspect(Transaction *t, struct json_object *result, Error *error) {
         for (size_t i = 0; i < t->n_functions; i++) {
                 _cleanup_reasons_ Reasons reasons = {};
                 const PciDevice *device = t->functions[i].device;
                 int r;
 
+                if (device->nvme == NVME_AT_WORK)
+                        continue;
                 usage_wait_for_disks(ROOT_FD, device);
                 r = is_on_vfio(device) ? 0 : usage_inspect_deep(ROOT_FD, t->inventory, device, &reasons);
                 if (r < 0)
@@ -141,6 +147,7 @@ static int run_request(const Verb *verb, Transaction *t, struct json_object *req
         int r;
 
         t->taking_back = verb->run == verb_release || verb->run == verb_settle;
+        t->setup_usec = verb->run == verb_inspect ? INSPECT_SETUP_USEC : DRIVER_SETUP_USEC;
         r = transaction_init(t, request, error);
         return r < 0 ? r : verb->run(t, result, error);
 }

@@ -195,6 +195,8 @@ static int check_resettable(Device *d, char *const *allow, Error *error) {
         if (r < 0)
                 return r;
 
+        /* A controller that its driver has given up may be none the worse for a reset. */
+        reasons_remove(&reasons, REASON_WEDGED);
         const Reason *reason = reasons_blocking(&reasons, allow);
         if (!reason)
                 return 0;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/strv.h"
 #include "device-ops.h"
+#include "driver-wait.h"
 #include "host/early.h"
 #include "observer.h"
 #include "reservations.h"
@@ -89,6 +90,9 @@ static int read_identities(Reservation *reservation, int root_fd) {
                 r = pci_identity_read(root_fd, &address, id);
                 if (r < 0)
                         return r;
+                /* Recorded without a number that it has, it would never be known again. */
+                if (id->serial_is_unknown)
+                        return -EIO;
         }
         return 0;
 }
@@ -465,6 +469,43 @@ static void return_unreserved(Manager *m, ReservationsDone done) {
         }
 }
 
+/* Also elsewhere: a drive that has moved is found by its serial number. */
+static bool may_be_reserved(const Device *d, const void *data) {
+        const Manager *m = data;
+
+        for (size_t i = 0; i < m->reservations.n; i++)
+                for (size_t k = 0; k < m->reservations.items[i]->n; k++) {
+                        const PciIdentity *id = &m->reservations.items[i]->functions[k].id;
+
+                        if (id->vendor_id == d->pci->vendor_id && id->device_id == d->pci->device_id)
+                                return true;
+                }
+        return false;
+}
+
+static void take_all(Manager *m, ReservationsDone done) {
+        /* One for this function: what ends at once must not be taken for the last. */
+        m->n_reservations_taken = 1;
+        for (size_t i = 0; i < m->reservations.n; i++)
+                take_reservation(m, m->reservations.items[i], done);
+        return_unreserved(m, done);
+        if (--m->n_reservations_taken == 0)
+                done(m);
+}
+
+static void on_drivers_done(void *userdata) {
+        Manager *m = userdata;
+
+        m->reservations_wait = sd_event_source_disable_unref(m->reservations_wait);
+        take_all(m, m->reservations_done);
+}
+
+/* At boot drivers may still be at work on drives, and only then say which one each is. */
+static int wait_for_drivers(Manager *m, ReservationsDone done) {
+        m->reservations_done = done;
+        return driver_wait(m, may_be_reserved, m, on_drivers_done, m, &m->reservations_wait);
+}
+
 void reservations_take(Manager *m, ReservationsDone done) {
         if (reservations_are_switched_off(m->root_fd)) {
                 if (m->reservations.n > 0)
@@ -473,11 +514,6 @@ void reservations_take(Manager *m, ReservationsDone done) {
                 return;
         }
 
-        /* One for this function: what ends at once must not be taken for the last. */
-        m->n_reservations_taken = 1;
-        for (size_t i = 0; i < m->reservations.n; i++)
-                take_reservation(m, m->reservations.items[i], done);
-        return_unreserved(m, done);
-        if (--m->n_reservations_taken == 0)
-                done(m);
+        if (!drivers_are_at_work(m, may_be_reserved, m) || wait_for_drivers(m, done) < 0)
+                take_all(m, done);
 }

@@ -52,13 +52,6 @@ static void device_set_health(Device *d, DeviceHealth health, const char *detail
         d->health_detail = detail ? strdup(detail) : NULL;
 }
 
-/* What the journal says about the function that sits there now. A record of another boot, or of another
- * device, is not about it. */
-static bool claim_is_current(const Device *d, const Claim *claim) {
-        return streq_ptr(claim->boot_id, d->manager->boot_id) && claim->vendor_id == d->pci->vendor_id &&
-               claim->device_id == d->pci->device_id;
-}
-
 void device_reload_claim(Device *d) {
         _cleanup_(claim_freep) Claim *claim = NULL;
         int r;
@@ -74,7 +67,7 @@ void device_reload_claim(Device *d) {
                 device_set_health(d, HEALTH_QUARANTINED, "its claim record cannot be read");
                 return;
         }
-        if (!claim_is_current(d, claim))
+        if (!claim_is_about(claim, d->manager->boot_id, d->pci))
                 return;
 
         if (claim->state == CLAIM_QUARANTINED)
@@ -100,22 +93,18 @@ static Device *device_new(Manager *m, PciDevice *pci) {
         return d;
 }
 
-/* Not what was there before: another card in the slot, for which nothing of the old one holds. */
-static bool is_other_device(const PciDevice *a, const PciDevice *b) {
-        return a->vendor_id != b->vendor_id || a->device_id != b->device_id || a->class != b->class ||
-               a->subsystem_vendor_id != b->subsystem_vendor_id ||
-               a->subsystem_device_id != b->subsystem_device_id ||
-               (a->serial && b->serial && !streq(a->serial, b->serial));
-}
-
 /* What others around it are judged by, too. */
 static bool place_differs(const PciDevice *a, const PciDevice *b) {
         return a->iommu_group != b->iommu_group || a->n_vfs != b->n_vfs || a->numa_node != b->numa_node ||
                a->boot_vga != b->boot_vga || !strv_equal(a->reset_methods, b->reset_methods);
 }
 
+static bool driver_differs(const PciDevice *a, const PciDevice *b) {
+        return !streq_ptr(a->driver, b->driver) || a->nvme != b->nvme || !streq_ptr(a->serial, b->serial);
+}
+
 static bool device_differs(const PciDevice *a, const PciDevice *b) {
-        return !streq_ptr(a->driver, b->driver) || place_differs(a, b);
+        return driver_differs(a, b) || place_differs(a, b);
 }
 
 void devices_forget_view(Manager *m) {
@@ -265,6 +254,10 @@ static int device_own_reasons(const Device *d, const Vm *vm, Reasons *reasons) {
         if (d->lease && d->lease != vm)
                 r = reasons_add(reasons, REASON_CLAIMED, "%s is leased to the VM %s", text,
                                 d->lease->spec->name);
+        /* Which drive it is was read with the inventory, and is not known before the next look at that. */
+        if (r >= 0 && d->pci->nvme == NVME_AT_WORK && !reasons_contain(reasons, REASON_CLAIMED))
+                r = reasons_add(reasons, REASON_CLAIMED, "The driver of %s was at work on it a moment ago",
+                                text);
         if (r >= 0 && d->n_transfers > 0 && d->lease != vm)
                 r = reasons_add(reasons, REASON_CLAIMED, "%s is being moved between drivers", text);
         /* While their number is being set, all may go at any moment. */
@@ -372,7 +365,7 @@ static void merge_clear(Merge *merge) {
         free(merge->changed);
 }
 
-/* Only its own driver tells a drive's serial number; on vfio-pci it is the one it was. */
+/* Only a live controller tells a drive's serial number; otherwise it is the one it was. */
 static int keep_serial(const PciDevice *before, PciDevice *now) {
         if (now->serial || !before->serial)
                 return 0;
@@ -398,7 +391,7 @@ static int merge_inventories(Manager *m, const Inventory *next, Device **items, 
                         merge->removed[merge->n_removed++] = old[i];
 
                 bool same_place = i < n_old && pci_address_equal(&old[i]->pci->address, &pci->address);
-                if (same_place && is_other_device(old[i]->pci, pci)) {
+                if (same_place && pci_device_is_other(old[i]->pci, pci)) {
                         merge->removed[merge->n_removed++] = old[i++];
                         same_place = false;
                 }
@@ -407,6 +400,9 @@ static int merge_inventories(Manager *m, const Inventory *next, Device **items, 
                         if (keep_serial(old[i]->pci, pci) < 0)
                                 return -ENOMEM;
                         items[k] = old[i++];
+                        /* What was found on it need not be on it any more when it is live again. */
+                        if (items[k]->pci->nvme == NVME_LIVE && pci->nvme != NVME_LIVE)
+                                device_forget_all_use(items[k]);
                         if (device_differs(items[k]->pci, pci))
                                 merge->changed[merge->n_changed++] = items[k];
                         merge->places |= place_differs(items[k]->pci, pci);
@@ -445,8 +441,13 @@ static void tell_differences(Manager *m, const Merge *merge) {
                 observer_device_added(merge->added[i]);
         }
         for (size_t i = 0; i < merge->n_changed; i++) {
-                device_forget_use(merge->changed[i]);
-                observer_device_changed(merge->changed[i]);
+                Device *d = merge->changed[i];
+
+                device_forget_use(d);
+                /* By now it has said which one it is. */
+                if (d->claim && !claim_is_about(d->claim, m->boot_id, d->pci))
+                        device_reload_claim(d);
+                observer_device_changed(d);
         }
         if (merge->places && merge->n_added < devices_count(m))
                 tell_neighbours(m);
@@ -528,6 +529,9 @@ int devices_watch(Manager *m) {
         r = sd_device_monitor_new(&table->monitor);
         if (r >= 0)
                 r = sd_device_monitor_filter_add_match_subsystem_devtype(table->monitor, "pci", NULL);
+        /* A controller tells that it is live by a change of its own ("NVME_EVENT=connected"). */
+        if (r >= 0)
+                r = sd_device_monitor_filter_add_match_subsystem_devtype(table->monitor, "nvme", NULL);
         if (r >= 0)
                 r = sd_device_monitor_attach_event(table->monitor, m->event);
         if (r >= 0)

@@ -9,12 +9,14 @@
 #include "helper-reserve.h"
 #include "host/console.h"
 
-/* r: of the look that found the reasons. */
-static int judge(const Transaction *t, const Function *f, int r, const Reasons *reasons, Error *error) {
+/* r: of the look that found the reasons. A controller that its driver has given up is what a reset is for. */
+static int judge(const Transaction *t, const Function *f, int r, Reasons *reasons, Error *error) {
         if (r < 0)
                 return error_set_errno(error, r, "Could not find out who uses %s",
                                        PCI_ADDRESS_TEXT(&f->device->address));
 
+        if (t->by_hand)
+                reasons_remove(reasons, REASON_WEDGED);
         const Reason *reason = reasons_blocking(reasons, t->allow);
         return reason ? reason_refuse(reason, &f->device->address, error) : 0;
 }
@@ -94,14 +96,13 @@ static int claim_new(const Transaction *t, const PciDevice *device, Claim **ret)
                 return -ENOMEM;
 
         claim->used = true;
-        claim->address = device->address;
-        claim->vendor_id = device->vendor_id;
-        claim->device_id = device->device_id;
         claim->boot_id = strdup(t->boot_id);
         if (!claim->boot_id)
                 return -ENOMEM;
 
-        r = device_state_read(ROOT_FD, &device->address, &claim->original);
+        r = claim_set_device(claim, device);
+        if (r >= 0)
+                r = device_state_read(ROOT_FD, &device->address, &claim->original);
         if (r >= 0)
                 r = reserved_original(ROOT_FD, device, &claim->original);
         if (r >= 0 && !is_on_vfio(device))
@@ -142,7 +143,7 @@ static int find_record(const Transaction *t, Function *f, Error *error) {
         r = claim_read(CLAIMS_FD, &f->device->address, &f->claim);
         if (r == -EBADMSG && t->clearing)
                 r = replace_unreadable(f, error);
-        if (r >= 0 && !claim_is_about(f->claim, t, f->device)) {
+        if (r >= 0 && !claim_is_about(f->claim, t->boot_id, f->device)) {
                 f->claim = claim_free(f->claim);
                 r = -ENOENT;
         }

@@ -17,6 +17,10 @@ int restore_function(Transaction *t, Function *f, Error *error) {
         int r;
 
         r = binding_restore(ROOT_FD, &f->device->address, &f->claim->original, &own);
+        /* Some kernels say that it is bound before the driver has made sure that it works. */
+        if (r >= 0 && nvme_wait_for_driver(ROOT_FD, &f->device->address, DRIVER_SETUP_USEC) == NVME_AT_WORK)
+                log_warning("%s is back, but its driver is still at work on it",
+                            PCI_ADDRESS_TEXT(&f->device->address));
         if (r >= 0 && console_take_back(ROOT_FD, &f->claim->original) < 0)
                 log_warning("%s is back, but the virtual console is not on it again",
                             PCI_ADDRESS_TEXT(&f->device->address));
@@ -72,7 +76,7 @@ static int mark(Transaction *t, ClaimState state, Error *error) {
                 int r;
 
                 r = claim_read(CLAIMS_FD, &f->device->address, &f->claim);
-                if (r >= 0 && !claim_is_about(f->claim, t, f->device)) {
+                if (r >= 0 && !claim_is_about(f->claim, t->boot_id, f->device)) {
                         f->claim = claim_free(f->claim);
                         continue;
                 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/strv.h"
@@ -58,6 +59,20 @@ static int transaction_find_functions(Transaction *t, char *const *addresses, Er
         return 0;
 }
 
+/* What a drive says of itself, and what is on it, is known once its driver has set it up. One that is not live
+ * by then is refused by name where it matters (usage-disk.c). */
+static void wait_for_drivers(char *const *addresses, uint64_t usec) {
+        uint64_t end = now_usec() + usec;
+
+        STRV_FOREACH(s, addresses) {
+                uint64_t now = now_usec();
+                PciAddress address;
+
+                if (pci_address_parse(*s, &address) >= 0)
+                        (void) nvme_wait_for_driver(ROOT_FD, &address, now < end ? end - now : 0);
+        }
+}
+
 int transaction_init(Transaction *t, struct json_object *request, Error *error) {
         _cleanup_strv_ char **addresses = NULL;
         int r;
@@ -71,6 +86,8 @@ int transaction_init(Transaction *t, struct json_object *request, Error *error) 
                 r = read_strings(request, "allow", &t->allow);
         if (r >= 0)
                 r = boot_id_read(&t->boot_id);
+        if (r >= 0)
+                wait_for_drivers(addresses, t->setup_usec);
         if (r >= 0)
                 r = inventory_read(ROOT_FD, &t->inventory);
         if (r < 0)
@@ -112,11 +129,6 @@ int check_wanted(const Transaction *t, Error *error) {
         if (getppid() == t->daemon)
                 return 0;
         return error_set(error, ERROR_INTERRUPTED, "vmkitd ended before anything was moved");
-}
-
-bool claim_is_about(const Claim *claim, const Transaction *t, const PciDevice *device) {
-        return streq_ptr(claim->boot_id, t->boot_id) && claim->vendor_id == device->vendor_id &&
-               claim->device_id == device->device_id;
 }
 
 int refuse_quarantined(Function *f, Error *error) {

@@ -36,6 +36,7 @@ typedef struct Transaction {
         char *boot_id;
         VfioGroups groups;      /* held, so that nobody else opens them */
         bool taking_back;       /* what is gone by now cannot be, and is no reason to leave the rest */
+        uint64_t setup_usec;    /* how long drivers that have just got a drive are waited for */
         unsigned count;         /* of virtual functions */
         bool by_hand;           /* resets what waits on vfio-pci too, and leaves it to whose it is */
         bool clearing;          /* a quarantine is to end … */
@@ -49,6 +50,10 @@ int transaction_init(Transaction *t, struct json_object *request, Error *error);
 
 bool is_on_vfio(const PciDevice *device);
 
+/* How long a driver that has just been given a drive may take until it can be told what is on that. Drives that
+ * have to start up first take some seconds. */
+#define DRIVER_SETUP_USEC (10 * USEC_PER_SEC)
+
 /* Writes the record; working: this process is at it. */
 int claim_record(Claim *claim, ClaimState state, bool working);
 int claim_set_state(Claim *claim, ClaimState state);
@@ -58,8 +63,5 @@ int claim_set_vm(Claim *claim, const char *vm);
  * is moved: one that ends later leaves a record for the next to find, and of one that ended before, the next knows of
  * nothing to wait for. Interrupted. */
 int check_wanted(const Transaction *t, Error *error);
-
-/* A record of another boot, or of another card, says nothing about this one. */
-bool claim_is_about(const Claim *claim, const Transaction *t, const PciDevice *device);
 
 int refuse_quarantined(Function *f, Error *error);

@@ -66,7 +66,7 @@ bool identity_matches(const VmDevice *wanted, const PciDevice *found) {
         return wanted->vendor_id == found->vendor_id && wanted->device_id == found->device_id &&
                wanted->subsystem_vendor_id == found->subsystem_vendor_id &&
                wanted->subsystem_device_id == found->subsystem_device_id &&
-               (!wanted->serial || !found->serial || streq(wanted->serial, found->serial));
+               !serials_differ(wanted->serial, found->serial);
 }
 
 /* Also of what was written down with the bus numbers in it. */

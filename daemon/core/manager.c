@@ -150,6 +150,7 @@ Manager *manager_free(Manager *m) {
                 vm_free(m->vms[m->n_vms - 1]);
         free(m->vms);
         devices_clear(&m->devices);
+        sd_event_source_disable_unref(m->reservations_wait);
         reservations_clear(&m->reservations);
         close_fd(m->claims_fd);
         close_fd(m->state_fd);

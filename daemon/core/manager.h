@@ -38,6 +38,8 @@ struct Manager {
         Pages *pages;      /* huge pages that were made for VMs */
         Reservations reservations;
         unsigned n_reservations_taken; /* jobs of reservations_take() under way */
+        sd_event_source *reservations_wait; /* for drivers, before it begins; NULL: it does not wait */
+        void (*reservations_done)(Manager *m); /* what comes then */
 
         Vm **vms;
         size_t n_vms;

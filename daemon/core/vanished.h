@@ -8,5 +8,6 @@
 /* It is about to be forgotten: says whose it was, and drops its record. */
 void device_vanished(const Device *d);
 
-/* Drops the journal's record of a function that is not there, unless it says something about its future. */
+/* Drops the journal's record of a function that is not there, unless it says something about its future. To be
+ * called when the inventory does not have that function; stays without effect where sysfs does. */
 void vanished_drop_record(Manager *m, const PciAddress *address);

@@ -81,9 +81,6 @@ static int record(const VfsChange *change, Claim **ret) {
         if (!claim)
                 return -ENOMEM;
 
-        claim->address = change->physical->address;
-        claim->vendor_id = change->physical->vendor_id;
-        claim->device_id = change->physical->device_id;
         claim->state = CLAIM_RELEASING;
         claim->helper = getpid();
         (void) process_start_time(claim->helper, &claim->helper_start);
@@ -91,7 +88,9 @@ static int record(const VfsChange *change, Claim **ret) {
         if (!claim->boot_id)
                 return -ENOMEM;
 
-        r = device_state_read(change->root_fd, &claim->address, &claim->original);
+        r = claim_set_device(claim, change->physical);
+        if (r >= 0)
+                r = device_state_read(change->root_fd, &claim->address, &claim->original);
         if (r >= 0)
                 r = claim_write(change->claims_fd, claim);
         if (r < 0)

@@ -4,6 +4,7 @@
  * a stop, or a start that failed, each goes where on-stop says. */
 
 #include "base/log.h"
+#include "driver-wait.h"
 #include "identity.h"
 #include "manager.h"
 #include "observer.h"
@@ -81,6 +82,50 @@ static int lease_unit(Vm *vm, const Device *d) {
         for (size_t i = 0; r >= 0 && i < unit.n; i++)
                 device_set_lease(devices_find(vm->manager, &unit.items[i]->address), vm);
         return r;
+}
+
+/* --- drivers that have just been given a drive ----------------------------------------------------------- */
+
+/* One of the VM's, or where none of them is in its place any more, what may be it elsewhere. */
+static bool may_be_of_vm(const Device *d, const void *data) {
+        const Vm *vm = data;
+
+        for (size_t i = 0; i < vm->spec->n_devices; i++) {
+                const VmDevice *wanted = &vm->spec->devices[i];
+                const Device *there = devices_find(vm->manager, &wanted->address);
+
+                if (there && identity_matches(wanted, there->pci)) {
+                        if (there == d)
+                                return true;
+                } else if (identity_matches(wanted, d->pci))
+                        return true;
+        }
+        return false;
+}
+
+static void on_drivers_done(void *userdata) {
+        job_step_done(userdata, STEP_DONE, NULL);
+}
+
+static int run_wait(Job *job, Error *error) {
+        Vm *vm = job->vm;
+        int r;
+
+        r = devices_refresh(vm->manager);
+        if (r < 0)
+                return error_set_errno(error, r, "Could not read the host's devices");
+        if (!drivers_are_at_work(vm->manager, may_be_of_vm, vm))
+                return STEP_DONE;
+
+        r = driver_wait(vm->manager, may_be_of_vm, vm, on_drivers_done, job, &job->timer);
+        return r < 0 ? error_set_errno(error, r, "Could not wait for a driver") : STEP_ASYNC;
+}
+
+static void cancel_wait(Job *job) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r = error_set(&error, ERROR_CANCELLED, "The start of the VM %s was cancelled", job->vm->spec->name);
+
+        job_step_done(job, r, &error);
 }
 
 /* --- devices that have moved ------------------------------------------------------------------------------ */
@@ -399,6 +444,7 @@ const JobStep vm_return_all_step = { .phase = "returning the devices", .run = ru
 /* --- starting -------------------------------------------------------------------------------------------- */
 
 const JobStep vm_start_steps[] = {
+        { .phase = "waiting for drivers", .run = run_wait, .cancel = cancel_wait },
         { .phase = "looking for the devices", .run = run_find, .undo = undo_find },
         { .phase = "checking the devices", .run = run_lease, .undo = undo_lease },
         { .phase = "setting memory aside", .run = pages_run_take, .undo = pages_run_give_back,

@@ -2,9 +2,11 @@
 
 /* The rule by which a device is held before its driver could bind, which is before the device can be asked for
  * its own serial number: address, place in the tree, model and revision are as they were, and the PCI serial
- * number where there is one. Where the disk that the host starts from may be behind a function of this model,
- * that is not proof if there is a second one of the model: then nothing is held, the driver binds, and vmkitd
- * compares the drive's serial number before it takes the device by its ordinary, checked way. */
+ * number where there is one. A device that does not answer when it is asked for that number is not another one
+ * for it, but has not proved anything by it either. Where the disk that the host starts from may be behind a
+ * function of this model, that is not proof if there is a second one of the model: then nothing is held, the
+ * driver binds, and vmkitd compares the drive's serial number before it takes the device by its ordinary, checked
+ * way. */
 
 #include "base/strv.h"
 #include "console.h"
@@ -39,15 +41,21 @@ static EarlyVerdict judge_driver(int root_fd, const PciAddress *address) {
         return streq(driver, VFIO_DRIVER_NAME) ? EARLY_HELD : EARLY_TAKEN;
 }
 
+static bool is_other(const PciIdentity *now, const PciIdentity *then) {
+        return !pci_identity_same_model(now, then) || !streq_ptr(now->slot_path, then->slot_path) ||
+               now->boot_vga != then->boot_vga ||
+               (!now->serial_is_unknown && now->serial_number != then->serial_number);
+}
+
 EarlyVerdict early_judge(int root_fd, const Reservation *reservation, const ReservedFunction *f) {
         _cleanup_pci_identity_ PciIdentity now = {};
 
         if (pci_identity_read(root_fd, &f->id.address, &now) < 0)
                 return EARLY_ABSENT;
-        if (!pci_identity_same_model(&now, &f->id) || !streq_ptr(now.slot_path, f->id.slot_path) ||
-            now.serial_number != f->id.serial_number || now.boot_vga != f->id.boot_vga)
+        if (is_other(&now, &f->id))
                 return EARLY_CHANGED;
-        if (f->alone && f->id.serial_number == 0 && pci_identity_count_twins(root_fd, &now) != 0)
+        if (f->alone && (now.serial_is_unknown || now.serial_number == 0) &&
+            pci_identity_count_twins(root_fd, &now) != 0)
                 return EARLY_AMBIGUOUS;
         if (!strv_contains(reservation->allow, "boot-display") &&
             console_has_firmware_framebuffer(root_fd, &f->id.address))

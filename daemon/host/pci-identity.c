@@ -26,27 +26,56 @@ static int read_number(int dir_fd, const char *name, uint64_t max, uint64_t *ret
         return 0;
 }
 
-static bool read_config(int fd, unsigned offset, uint32_t *ret) {
+/* -ENODATA: the configuration space ends before that. -EIO: nothing answers, which reads as ones. */
+static int read_config(int fd, unsigned offset, uint32_t *ret) {
         uint8_t b[4];
 
-        if (pread(fd, b, sizeof(b), offset) != sizeof(b))
-                return false;
+        ssize_t n = pread(fd, b, sizeof(b), offset);
+        if (n < 0)
+                return -errno;
+        if (n != sizeof(b))
+                return n == 0 ? -ENODATA : -EIO;
         *ret = (uint32_t) b[0] | (uint32_t) b[1] << 8 | (uint32_t) b[2] << 16 | (uint32_t) b[3] << 24;
-        return true;
+        return 0;
 }
 
-static uint64_t read_serial_number(int dir_fd) {
+static int read_serial_at(int fd, unsigned offset, uint64_t *ret) {
+        uint32_t low, high;
+        int r;
+
+        r = read_config(fd, offset, &low);
+        if (r >= 0)
+                r = read_config(fd, offset + 4, &high);
+        if (r < 0)
+                return r;
+        if (low == UINT32_MAX && high == UINT32_MAX)
+                return -EIO;
+        *ret = (uint64_t) high << 32 | low;
+        return 0;
+}
+
+/* *ret is 0 where it has none. A function that sleeps too deeply to be woken, or has fallen off the bus, has not
+ * said that it has none. */
+static int read_serial_number(int dir_fd, uint64_t *ret) {
         _cleanup_close_ int fd = openat(dir_fd, "config", O_RDONLY | O_CLOEXEC);
         unsigned offset = EXTENDED_CAPABILITIES;
-        uint32_t header, low, high;
+        uint32_t header;
+        int r;
 
-        for (unsigned n = 0; fd >= 0 && n < CAPABILITIES_MAX && offset >= EXTENDED_CAPABILITIES; n++) {
-                if (!read_config(fd, offset, &header) || header == 0 || header == UINT32_MAX)
+        *ret = 0;
+        if (fd < 0)
+                return errno == ENOENT ? 0 : -errno;
+
+        for (unsigned n = 0; n < CAPABILITIES_MAX && offset >= EXTENDED_CAPABILITIES; n++) {
+                r = read_config(fd, offset, &header);
+                if (r < 0)
+                        return r == -ENODATA ? 0 : r;
+                if (header == UINT32_MAX)
+                        return -EIO;
+                if (header == 0)
                         return 0;
                 if ((header & 0xffff) == CAPABILITY_SERIAL_NUMBER)
-                        return read_config(fd, offset + 4, &low) && read_config(fd, offset + 8, &high)
-                                       ? (uint64_t) high << 32 | low
-                                       : 0;
+                        return read_serial_at(fd, offset + 4, ret);
                 offset = header >> 20 & 0xffc;
         }
         return 0;
@@ -101,7 +130,7 @@ int pci_identity_read(int root_fd, const PciAddress *address, PciIdentity *ret) 
                 return r;
 
         id.boot_vga = attribute_is(dir_fd, "boot_vga", "1");
-        id.serial_number = read_serial_number(dir_fd);
+        id.serial_is_unknown = read_serial_number(dir_fd, &id.serial_number) < 0;
         *ret = id;
         id = (PciIdentity) {};
         return 0;

@@ -15,7 +15,8 @@ typedef struct PciIdentity {
         uint16_t subsystem_vendor_id, subsystem_device_id;
         uint32_t class;         /* 24 bits */
         uint8_t revision;
-        uint64_t serial_number; /* of the PCI capability; 0: it has none */
+        uint64_t serial_number; /* of the PCI capability; 0: it has none, or … */
+        bool serial_is_unknown; /* … it did not answer when it was asked for it */
         bool boot_vga;
 } PciIdentity;
 

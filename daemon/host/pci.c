@@ -183,24 +183,18 @@ static int read_reset_methods(int dir_fd, PciDevice *d) {
         return strv_split(text, " ,", &d->reset_methods);
 }
 
-/* The serial number is padded with spaces. */
-static int read_nvme_serial(int dir_fd, PciDevice *d) {
-        _cleanup_strv_ char **controllers = NULL;
-        char text[ATTRIBUTE_MAX];
+static int read_nvme(int dir_fd, PciDevice *d) {
+        _cleanup_nvme_controller_ NvmeController controller = {};
+        int r;
 
-        if (!streq_ptr(d->driver, "nvme") || list_dir_at(dir_fd, "nvme", &controllers) < 0 ||
-            !controllers)
-                return 0;
-        if (read_attribute(dir_fd, PATH_TEXT("nvme/%s/serial", controllers[0]), text) < 0)
+        if (!streq_ptr(d->driver, NVME_DRIVER))
                 return 0;
 
-        for (size_t n = strlen(text); n > 0 && text[n - 1] == ' '; n--)
-                text[n - 1] = '\0';
-        if (!*text)
-                return 0;
-
-        d->serial = strdup(text);
-        return d->serial ? 0 : -ENOMEM;
+        r = nvme_controller_read(dir_fd, &controller);
+        if (r < 0)
+                return r;
+        d->nvme = controller.phase;
+        return nvme_read_serial(dir_fd, &controller, &d->serial);
 }
 
 /* --- one function ----------------------------------------------------------------------------- */
@@ -269,7 +263,7 @@ static int read_attributes(int dir_fd, PciDevice *d) {
         if (d->kind == KIND_GPU)
                 d->boot_vga = attribute_is(dir_fd, "boot_vga", "1");
         if (d->kind == KIND_NVME)
-                return read_nvme_serial(dir_fd, d);
+                return read_nvme(dir_fd, d);
         return 0;
 }
 
@@ -298,6 +292,12 @@ static int pci_device_read(int bus_fd, const char *name, PciNames *names, PciDev
 
         *ret = TAKE_PTR(d);
         return 0;
+}
+
+bool pci_device_is_other(const PciDevice *a, const PciDevice *b) {
+        return a->vendor_id != b->vendor_id || a->device_id != b->device_id || a->class != b->class ||
+               a->subsystem_vendor_id != b->subsystem_vendor_id ||
+               a->subsystem_device_id != b->subsystem_device_id || serials_differ(a->serial, b->serial);
 }
 
 bool pci_device_is_integrated(const PciDevice *device) {

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/pci-address.h"
+#include "nvme.h"
 
 typedef enum DeviceKind {
         KIND_GPU,     /* class 03xx */
@@ -38,7 +39,8 @@ typedef struct PciDevice {
         int numa_node;              /* -1: none */
         bool boot_vga;              /* the firmware's display, as boot_vga says */
         char *slot_path;            /* place in the tree: "pci0000:00/0000:00:02.0/0000:01:00.0" */
-        char *serial;               /* of an NVMe controller while on its driver; NULL otherwise */
+        NvmePhase nvme;             /* what the nvme driver has made of it, when this was read */
+        char *serial;               /* of an NVMe controller that is live; NULL: unknown */
         char **reset_methods;       /* in the kernel's order; NULL: none or unknown */
         bool is_vf;                 /* physical_function is valid */
         PciAddress physical_function;
@@ -80,6 +82,10 @@ int inventory_group(const Inventory *inventory, const PciDevice *device, DeviceL
 int inventory_unit(const Inventory *inventory, const PciDevice *device, DeviceList *ret);
 
 int unit_marks_new(size_t n_devices, UnitMarks **ret);
+
+/* For certain not the same device at two times: another card in the slot. IDs and class are what the kernel read
+ * when it found the function; they do not change with its power state, nor does it answer them with ones. */
+bool pci_device_is_other(const PciDevice *a, const PciDevice *b);
 
 /* Whether the function is integrated (on the root bus) rather than in a slot. */
 bool pci_device_is_integrated(const PciDevice *device);

@@ -89,11 +89,30 @@ char *reason_code_remedy(ReasonCode code) {
         return remedy;
 }
 
-static bool reasons_contain(const Reasons *reasons, ReasonCode code, const char *detail) {
+static bool reasons_have_said(const Reasons *reasons, ReasonCode code, const char *detail) {
         for (size_t i = 0; i < reasons->n; i++)
                 if (reasons->items[i].code == code && streq(reasons->items[i].detail, detail))
                         return true;
         return false;
+}
+
+bool reasons_contain(const Reasons *reasons, ReasonCode code) {
+        for (size_t i = 0; i < reasons->n; i++)
+                if (reasons->items[i].code == code)
+                        return true;
+        return false;
+}
+
+void reasons_remove(Reasons *reasons, ReasonCode code) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < reasons->n; i++) {
+                if (reasons->items[i].code == code)
+                        free(reasons->items[i].detail);
+                else
+                        reasons->items[kept++] = reasons->items[i];
+        }
+        reasons->n = kept;
 }
 
 int reasons_add(Reasons *reasons, ReasonCode code, const char *format, ...) {
@@ -110,7 +129,7 @@ int reasons_add(Reasons *reasons, ReasonCode code, const char *format, ...) {
         }
 
         make_printable(detail, DETAIL_MAX);
-        if (reasons_contain(reasons, code, detail))
+        if (reasons_have_said(reasons, code, detail))
                 return 0;
 
         Reason *grown = reallocarray(reasons->items, reasons->n + 1, sizeof(Reason));

@@ -69,6 +69,12 @@ ErrorCode reason_code_to_error(ReasonCode code);
 /* Adds a reason unless the same one (code and detail) is there already. 0 or -ENOMEM. */
 int reasons_add(Reasons *reasons, ReasonCode code, const char *format, ...) _printf_(3, 4);
 
+/* Whether there is one of this code, whatever it says. */
+bool reasons_contain(const Reasons *reasons, ReasonCode code);
+
+/* Leaves those of a code out of account. */
+void reasons_remove(Reasons *reasons, ReasonCode code);
+
 /* The first reason that nothing overrides; or else the first that is not in allow (a list of code names);
  * NULL: none. */
 const Reason *reasons_blocking(const Reasons *reasons, char *const *allow);

@@ -123,7 +123,7 @@ static int function_set(ReservedFunction *f, const char *key, char *value) {
         if (streq(key, "boot-vga"))
                 return set_flag(&f->id.boot_vga, value);
         if (streq(key, "serial"))
-                return set_text(&f->serial, value);
+                return text_is_known(value) ? set_text(&f->serial, value) : 0;
         if (streq(key, "driver"))
                 return set_text(&f->driver, value);
         if (streq(key, "alone"))
@@ -377,7 +377,7 @@ bool reserved_function_is(const ReservedFunction *f, const PciDevice *device) {
                f->id.device_id == device->device_id &&
                f->id.subsystem_vendor_id == device->subsystem_vendor_id &&
                f->id.subsystem_device_id == device->subsystem_device_id && f->id.class == device->class &&
-               (!f->serial || !device->serial || streq(f->serial, device->serial));
+               !serials_differ(f->serial, device->serial);
 }
 
 const ReservedFunction *reservations_find(const Reservations *reservations, const PciDevice *device,

@@ -24,34 +24,23 @@ bool usage_may_have_disks(const PciDevice *device) {
         }
 }
 
-/* The controllers of the function; NULL unless it is on the nvme driver. */
-static int list_controllers(int root_fd, const PciDevice *device, char ***ret) {
-        return list_dir_if_exists_at(root_fd,
-                                     PATH_TEXT("%s/nvme", SYSFS_PCI_PATH(&device->address)), ret);
-}
-
-static int read_subsystem(int root_fd, const PciDevice *device, char **ret_controller,
+/* As it is at this moment: the inventory may be older. */
+static int read_subsystem(int root_fd, const PciDevice *device, NvmeController *ret_controller,
                           char **ret_nqn) {
-        _cleanup_strv_ char **controllers = NULL;
-        _cleanup_free_ char *controller = NULL, *nqn = NULL;
+        _cleanup_close_ int dir_fd = open_dir_at(root_fd, SYSFS_PCI_PATH(&device->address));
+        _cleanup_nvme_controller_ NvmeController controller = {};
         int r;
 
-        *ret_controller = *ret_nqn = NULL;
+        if (dir_fd >= 0) {
+                r = nvme_controller_read(dir_fd, &controller);
+                if (r >= 0)
+                        r = nvme_read_text(dir_fd, &controller, "subsysnqn", ret_nqn);
+                if (r < 0)
+                        return r;
+        }
 
-        r = list_controllers(root_fd, device, &controllers);
-        if (r < 0 || !controllers)
-                return r;
-
-        controller = strdup(controllers[0]);
-        if (!controller)
-                return -ENOMEM;
-
-        r = read_line_at(root_fd, PATH_TEXT("sys/class/nvme/%s/subsysnqn", controller), &nqn);
-        if (r == -ENOMEM)
-                return r;
-
-        *ret_controller = TAKE_PTR(controller);
-        *ret_nqn = TAKE_PTR(nqn);
+        *ret_controller = controller;
+        controller = (NvmeController) {};
         return 0;
 }
 
@@ -78,7 +67,8 @@ static int find_disks(HostView *view, const PciDevice *device, const char *nqn, 
 
 int usage_disks(int root_fd, const PciDevice *device, char ***ret) {
         _cleanup_host_view_ HostView view = HOST_VIEW(root_fd);
-        _cleanup_free_ char *controller = NULL, *nqn = NULL;
+        _cleanup_nvme_controller_ NvmeController controller = {};
+        _cleanup_free_ char *nqn = NULL;
         int r = 0;
 
         if (!usage_may_have_disks(device)) {
@@ -284,29 +274,50 @@ int usage_add_disk(int root_fd, const HostUse *use, const char *disk, Reasons *r
 }
 
 /* Another controller of the same subsystem reaches the same namespaces, whoever has that one. */
-static int add_shared_namespaces(const HostView *view, const char *controller, const char *nqn,
+static int add_shared_namespaces(const HostView *view, const char *name, const char *nqn,
                                  Reasons *reasons) {
         int r = 0;
 
         for (size_t i = 0; r >= 0 && nqn && i < view->n_controllers; i++) {
                 const HostController *other = &view->controllers[i];
 
-                if (!streq(other->name, controller) && streq_ptr(other->nqn, nqn))
+                if (!streq_ptr(other->name, name) && streq_ptr(other->nqn, nqn))
                         r = reasons_add(reasons, REASON_SHARED_NAMESPACE,
                                         "The controller %s (%s) shares the namespaces of %s",
-                                        other->name, str_na(other->address), controller);
+                                        other->name, str_na(other->address), str_na(name));
         }
         return r;
 }
 
+/* Its namespaces may be there in a moment, with whatever the host does with them then. */
+static int add_phase(const PciDevice *device, const NvmeController *controller, Reasons *reasons) {
+        char text[PCI_ADDRESS_TEXT_MAX];
+        const char *state = controller->state ? controller->state : "not to be asked yet";
+
+        pci_address_format(&device->address, text);
+        if (controller->phase == NVME_DEAD)
+                return reasons_add(reasons, REASON_WEDGED, "The driver of %s has given it up: %s is %s", text,
+                                   str_na(controller->name), state);
+        if (controller->phase != NVME_AT_WORK)
+                return 0;
+        if (!controller->name)
+                return reasons_add(reasons, REASON_CLAIMED, "The driver of %s is at work on it: it has no "
+                                   "controller yet", text);
+        return reasons_add(reasons, REASON_CLAIMED, "The driver of %s is at work on it: %s is %s", text,
+                           controller->name, state);
+}
+
 int usage_add_disks(HostView *view, const PciDevice *device, Reasons *reasons) {
-        _cleanup_free_ char *controller = NULL, *nqn = NULL;
+        _cleanup_nvme_controller_ NvmeController controller = {};
+        _cleanup_free_ char *nqn = NULL;
         _cleanup_strv_ char **disks = NULL;
         const HostUse *use = NULL;
         int r = 0;
 
         if (device->kind == KIND_NVME)
                 r = read_subsystem(view->root_fd, device, &controller, &nqn);
+        if (r >= 0)
+                r = add_phase(device, &controller, reasons);
         if (r >= 0)
                 r = find_disks(view, device, nqn, &disks);
         if (r >= 0 && disks)
@@ -317,5 +328,5 @@ int usage_add_disks(HostView *view, const PciDevice *device, Reasons *reasons) {
                         return r;
                 r = usage_add_disk(view->root_fd, use, *disk, reasons);
         }
-        return r < 0 ? r : add_shared_namespaces(view, controller, nqn, reasons);
+        return r < 0 ? r : add_shared_namespaces(view, controller.name, nqn, reasons);
 }

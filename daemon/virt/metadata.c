@@ -3,6 +3,7 @@
 /* Texts here may come from hardware (serial numbers) and must come back as they were, so
  * everything that is not printable ASCII is written as \xNN. */
 
+#include "base/parse.h"
 #include "base/strv.h"
 #include "metadata.h"
 
@@ -257,6 +258,11 @@ static int read_device(XmlReader *r, xmlNodePtr node, VmDevice *device) {
                 k = read_text(r, node, texts[i].path, texts[i].ret);
                 if (k < 0)
                         return k;
+        }
+        /* Taken down by an earlier version while the drive's driver was at work. */
+        if (!text_is_known(device->serial)) {
+                free(device->serial);
+                device->serial = NULL;
         }
         return read_allow(r, node, device);
 }

@@ -297,6 +297,30 @@ class MockHost:
             self.write(f'{base}/{disk}/{name}/partition', f'{number}\n')
         return numbers
 
+    def controller(self, address, index, **attributes):
+        """What the controller says of itself. state=None: of a kernel that does not tell."""
+        base = f'{self.functions[address].path}/nvme/nvme{index}'
+        for name, value in attributes.items():
+            if value is None:
+                os.unlink(self.path(base, name))
+            else:
+                self.write(f'{base}/{name}', f'{value}\n')
+
+    def probing(self, address, index, state='connecting'):
+        """As a kernel shows it before the driver has identified the controller. Returns what it said before."""
+        base = f'{self.functions[address].path}/nvme/nvme{index}'
+        before = {}
+        for name in ('state', 'serial', 'model', 'firmware_rev', 'subsysnqn'):
+            with open(self.path(base, name), encoding='ascii') as file:
+                before[name] = file.read().rstrip('\n')
+        self.controller(address, index, **{**dict.fromkeys(before, '(efault)'), 'state': state})
+        return before
+
+    def remove_nvme(self, index):
+        """What is left of a controller when its function is gone."""
+        for name in (f'sys/class/nvme/nvme{index}', f'sys/block/nvme{index}n1', f'sys/class/block/nvme{index}n1'):
+            os.unlink(self.path(name))
+
     def _block(self, path, name, size, device):
         number = f'259:{self._minor}'
         self._minor += 1

@@ -217,6 +217,8 @@ class HotPlug(SignalsTest):
     def test_a_vm_whose_device_is_gone(self):
         """It says so when it is started, and nothing else of it changes."""
         self.plug()
+        self.host.nvme(NEW, 9)
+        self.addCleanup(self.host.remove_nvme, 9)
         self.look()
         vm = self.root.create('bereft', nvme=[NEW])
         self.watch.forget()

@@ -21,6 +21,9 @@ static Claim *make_claim(const char *address) {
         assert_int_equal(pci_address_parse(address, &claim->address), 0);
         claim->vendor_id = 0x1234;
         claim->device_id = 0x1111;
+        claim->subsystem_vendor_id = 0x1af4;
+        claim->subsystem_device_id = 0x1100;
+        claim->serial = strdup("S1");
         claim->vm = strdup("41e1d301-60ba-482f-95ac-c60ad74578a5");
         claim->boot_id = strdup("b");
         claim->state = CLAIM_BOUND;
@@ -43,6 +46,9 @@ static void test_round_trip(void **state) {
         assert_true(pci_address_equal(&read->address, &written->address));
         assert_int_equal(read->vendor_id, 0x1234);
         assert_int_equal(read->device_id, 0x1111);
+        assert_int_equal(read->subsystem_vendor_id, 0x1af4);
+        assert_int_equal(read->subsystem_device_id, 0x1100);
+        assert_string_equal(read->serial, "S1");
         assert_string_equal(read->vm, written->vm);
         assert_string_equal(read->boot_id, "b");
         assert_int_equal(read->state, CLAIM_BOUND);

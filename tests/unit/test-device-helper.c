@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <sys/wait.h>
 
 #include "base/io.h"
 #include "tree.h"
@@ -23,11 +24,14 @@ int helper_main(int argc, char *argv[]);
 
 #define CARD "0000:03:00.0"
 #define AUDIO "0000:03:00.1"
+#define DRIVE "0000:04:00.0"
+#define DRIVE_PATH "pci0000:00/0000:00:14.0/" DRIVE
 #define PCI "sys/bus/pci/devices/"
 #define VM "41e1d301-60ba-482f-95ac-c60ad74578a5"
 
 static const char *const unit[] = { CARD, AUDIO };
 static const char *const native[] = { "bochs-drm", "snd_hda_intel" };
+static const char *const drive[] = { DRIVE };
 
 static struct Kernel {
         Tree *tree;
@@ -90,7 +94,9 @@ static int probe(const char *address) {
         _cleanup_free_ char *override = attribute_of(address, "driver_override");
         bool none = streq(override, "(null)");
 
-        (void) take(address, none ? native[streq(address, AUDIO)] : override);
+        (void) take(address, !none                   ? override
+                             : streq(address, DRIVE) ? NVME_DRIVER
+                                                     : native[streq(address, AUDIO)]);
         return 0;
 }
 
@@ -118,7 +124,8 @@ static int write_to_function(const char *address, const char *name, const char *
 static void note(const char *address, const char *what) {
         size_t n = strlen(kernel.log);
 
-        snprintf(kernel.log + n, sizeof(kernel.log) - n, "%s:%s ", streq(address, CARD) ? "card" : "audio", what);
+        snprintf(kernel.log + n, sizeof(kernel.log) - n, "%s:%s ",
+                 streq(address, CARD) ? "card" : streq(address, DRIVE) ? "drive" : "audio", what);
 }
 
 int __wrap_write_attribute_at(int dir_fd, const char *path, const char *value);
@@ -176,9 +183,9 @@ static int teardown(void **state) {
 
 /* --- helpers ---------------------------------------------------------------------------------------------- */
 
-static int run_verb_for(pid_t daemon, const char *name, const char *vm, Error *error) {
-        _cleanup_json_ struct json_object *request = json_object_new_object(),
-                                          *result = json_object_new_object();
+static int run_verb_on(const char *const *addresses, size_t n, pid_t daemon, const char *name, const char *vm,
+                       struct json_object *result, Error *error) {
+        _cleanup_json_ struct json_object *request = json_object_new_object();
         struct json_object *functions = json_object_new_array();
         _cleanup_(transaction_clear) Transaction t = {};
 
@@ -188,10 +195,16 @@ static int run_verb_for(pid_t daemon, const char *name, const char *vm, Error *e
         json_add_string(request, "vm", vm);
         json_object_object_add(request, "functions", functions);
         json_object_object_add(request, "daemon", json_object_new_int64(daemon));
-        for (size_t i = 0; i < ELEMENTSOF(unit); i++)
-                json_object_array_add(functions, json_object_new_string(unit[i]));
+        for (size_t i = 0; i < n; i++)
+                json_object_array_add(functions, json_object_new_string(addresses[i]));
 
         return run_request(verb, &t, request, result, error);
+}
+
+static int run_verb_for(pid_t daemon, const char *name, const char *vm, Error *error) {
+        _cleanup_json_ struct json_object *result = json_object_new_object();
+
+        return run_verb_on(unit, ELEMENTSOF(unit), daemon, name, vm, result, error);
 }
 
 static int run_verb(const char *name, const char *vm, Error *error) {
@@ -582,6 +595,130 @@ static void test_record_of_another_helper(void **state) {
         assert_on(CARD, native[0]);
 }
 
+/* --- drives whose driver is at work ------------------------------------------------------------------------ */
+
+static int run_on_drive(const char *name, struct json_object *result, Error *error) {
+        return run_verb_on(drive, 1, getppid(), name, VM, result, error);
+}
+
+static void succeed_on_drive(const char *name) {
+        _cleanup_json_ struct json_object *result = json_object_new_object();
+        _cleanup_error_ Error error = ERROR_INIT;
+
+        if (run_on_drive(name, result, &error) < 0)
+                fail_msg("%s: %s", name, error.message);
+}
+
+static void set_controller(const char *state, const char *serial) {
+        tree_set_controller(kernel.tree, DRIVE_PATH, "nvme0", state, serial);
+}
+
+static void add_drive(const char *state, const char *serial) {
+        free(tree_add_function(kernel.tree, &(TreeFunction) { .below = "pci0000:00/0000:00:14.0", .address = DRIVE,
+                                                             .vendor = 0x144d, .device = 0xa808,
+                                                             .subsystem_vendor = 0x144d, .class = 0x010802,
+                                                             .driver = NVME_DRIVER, .group = 12,
+                                                             .reset_method = "flr" }));
+        tree_add_controller(kernel.tree, DRIVE_PATH, "nvme0", "nqn.test");
+        set_controller(state, serial);
+}
+
+/* A driver that is done after a while. What it exits with says whether there was a record until then. */
+static pid_t begin_probe(void) {
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        if (pid > 0)
+                return pid;
+        (void) usleep(300 * USEC_PER_MSEC);
+        bool recorded = tree_exists(kernel.tree, "claims/" DRIVE);
+        set_controller("live", "S1");
+        _exit(recorded);
+}
+
+static bool end_probe(pid_t pid) {
+        int status;
+
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        return WEXITSTATUS(status) == 1;
+}
+
+/* Which one it is goes into the record, also where that was not known when the helper began. */
+static void test_drive_is_known_before_it_is_taken(void **state) {
+        add_drive("connecting", "(efault)");
+        pid_t pid = begin_probe();
+        succeed_on_drive("bind");
+        assert_false(end_probe(pid));
+
+        _cleanup_(claim_freep) Claim *claim = record_of(DRIVE);
+        assert_on(DRIVE, VFIO_DRIVER);
+        assert_string_equal(str_na(claim->serial), "S1");
+        assert_int_equal(claim->subsystem_vendor_id, 0x144d);
+}
+
+/* It is home when its driver says so, and recorded until then. */
+static void test_drive_is_home_when_it_is_live(void **state) {
+        add_drive("live", "S1");
+        succeed_on_drive("bind");
+        set_controller("connecting", "(efault)");
+        pid_t pid = begin_probe();
+        succeed_on_drive("release");
+        assert_true(end_probe(pid));
+        assert_on(DRIVE, NVME_DRIVER);
+        assert_no_record(DRIVE);
+}
+
+static void test_dead_drive_is_left_alone(void **state) {
+        _cleanup_json_ struct json_object *result = json_object_new_object();
+        _cleanup_error_ Error error = ERROR_INIT;
+
+        add_drive("dead", "S1");
+        assert_true(run_on_drive("bind", result, &error) < 0);
+        assert_int_equal(error.code, ERROR_WEDGED);
+        assert_non_null(strstr(error.message, "nvme0 is dead"));
+        assert_string_equal(kernel.log, "");
+        assert_on(DRIVE, NVME_DRIVER);
+        assert_no_record(DRIVE);
+}
+
+/* Where a reset is asked for by name it is what may help. */
+static void test_dead_drive_is_reset(void **state) {
+        add_drive("dead", "S1");
+        succeed_on_drive("reset");
+        assert_true(was_written("drive:reset"));
+        assert_on(DRIVE, NVME_DRIVER);
+        assert_no_record(DRIVE);
+}
+
+/* Its namespaces are not there yet: that nothing is seen on them is not told as having seen nothing. */
+static void test_inspection_before_it_is_live(void **state) {
+        _cleanup_json_ struct json_object *early = json_object_new_object(), *late = json_object_new_object();
+        _cleanup_error_ Error error = ERROR_INIT;
+
+        add_drive("connecting", "(efault)");
+        assert_int_equal(run_on_drive("inspect", early, &error), 0);
+        assert_null(json_object_object_get(early, DRIVE));
+        set_controller("live", "S1");
+        assert_int_equal(run_on_drive("inspect", late, &error), 0);
+        assert_non_null(json_object_object_get(late, DRIVE));
+}
+
+/* A drive of the same model in its place is not moved by the record of the one before. */
+static void test_record_of_another_drive(void **state) {
+        add_drive("live", "S1");
+        succeed_on_drive("bind");
+        tree_set_driver(kernel.tree, DRIVE, NVME_DRIVER);
+        set_controller("live", "S2");
+        succeed_on_drive("release");
+        assert_string_equal(kernel.log, "");
+        assert_on(DRIVE, NVME_DRIVER);
+
+        set_controller("live", "S1");
+        succeed_on_drive("release");
+        assert_no_record(DRIVE);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void) {
@@ -610,6 +747,12 @@ int main(void) {
                 TEST(test_reset_fails),
                 TEST(test_reset_in_use),
                 TEST(test_record_of_another_helper),
+                TEST(test_drive_is_known_before_it_is_taken),
+                TEST(test_drive_is_home_when_it_is_live),
+                TEST(test_dead_drive_is_left_alone),
+                TEST(test_dead_drive_is_reset),
+                TEST(test_inspection_before_it_is_live),
+                TEST(test_record_of_another_drive),
         };
 
         /* The helper's own numbers are not to be had by chance. */

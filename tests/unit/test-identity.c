@@ -11,6 +11,7 @@
 
 #include "base/io.h"
 #include "base/strv.h"
+#include "core/driver-wait.h"
 #include "core/identity.h"
 #include "core/manager.h"
 #include "tree.h"
@@ -449,6 +450,304 @@ static void test_unknown_device(void **state) {
         assert_refused(f, ERROR_NO_SUCH_DEVICE, "0000:01:00.0");
 }
 
+/* --- while a driver is at work ------------------------------------------------------------------------------ */
+
+#define DRIVE "0000:01:00.0"
+#define DRIVE_PATH "pci0000:00/0000:00:01.0/" DRIVE
+
+/* What the drive is on, and what its controller says of itself. */
+static void set_drive(Fixture *f, const char *driver, const char *controller_state, const char *serial) {
+        tree_set_driver(f->tree, DRIVE, driver);
+        tree_set_controller(f->tree, DRIVE_PATH, "nvme2", controller_state, serial);
+        refresh(f);
+}
+
+static Device *drive(Fixture *f) {
+        const PciAddress address = { .bus = 1 };
+
+        return devices_find(&f->manager, &address);
+}
+
+static bool has_record(Fixture *f) {
+        return tree_exists(f->tree, "claims/" DRIVE);
+}
+
+/* As the helper has recorded it. */
+static void claim_drive(Fixture *f, const char *serial) {
+        const Claim claim = { .address = { .bus = 1 }, .vendor_id = 0x10de, .device_id = 0xa808,
+                              .serial = (char *) serial, .vm = f->vm->spec->uuid,
+                              .boot_id = f->manager.boot_id, .state = CLAIM_BOUND,
+                              .original.driver = (char *) "nvme" };
+
+        assert_int_equal(claim_write(f->manager.claims_fd, &claim), 0);
+        device_reload_claim(drive(f));
+        device_set_lease(drive(f), f->vm);
+}
+
+/* A VM has the drive S1, which is on vfio-pci. */
+static void give_drive(Fixture *f) {
+        empty_slots(f);
+        add_drive(f, "01.0", "01", 2, "S1");
+        set_drive(f, "nvme", "live", "S1");
+        if (f->vm->spec->n_devices == 0)
+                give(f, f->vm, DRIVE, DRIVE);
+        set_drive(f, "vfio-pci", "live", "S1");
+        claim_drive(f, "S1");
+}
+
+static const struct {
+        const char *state, *serial;
+} unsure[] = {
+        { "new", "(efault)" },
+        { "connecting", "(efault)" },
+        { "connecting", "(null)" },
+        { "connecting", "" },
+        { "resetting", "(efault)" },
+        { "resetting", "S1" },
+        { "deleting", "(efault)" },
+        { "deleting (no IO)", "(efault)" },
+        { "dead", "(efault)" },
+        { "live", "(efault)" },
+        { NULL, "(efault)" },
+};
+
+/* From vfio-pci to its driver and back, whatever it says meanwhile: it is the same one all the time. */
+static void test_probing_is_no_other_drive(void **state) {
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < ELEMENTSOF(unsure); i++) {
+                give_drive(f);
+                Device *before = drive(f);
+
+                set_drive(f, "nvme", unsure[i].state, unsure[i].serial);
+                assert_ptr_equal(drive(f), before);
+                assert_ptr_equal(before->lease, f->vm);
+                assert_non_null(before->claim);
+                assert_true(has_record(f));
+                assert_string_equal(before->pci->serial, "S1");
+                assert_in_place(f);
+
+                set_drive(f, "nvme", "live", "S1");
+                assert_ptr_equal(drive(f), before);
+                assert_ptr_equal(before->lease, f->vm);
+                assert_true(has_record(f));
+                start_anew(f);
+        }
+}
+
+/* A vmkitd that begins meanwhile knows from the record alone which one it is. */
+static void test_begun_while_a_driver_probes(void **state) {
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < ELEMENTSOF(unsure); i++) {
+                give_drive(f);
+                start_anew(f);
+                set_drive(f, "nvme", unsure[i].state, unsure[i].serial);
+                assert_non_null(drive(f)->claim);
+                assert_null(drive(f)->pci->serial);
+                assert_in_place(f);
+
+                Device *before = drive(f);
+                set_drive(f, "nvme", "live", "S1");
+                assert_ptr_equal(drive(f), before);
+                assert_string_equal(before->pci->serial, "S1");
+                assert_non_null(before->claim);
+                assert_true(has_record(f));
+                assert_in_place(f);
+                start_anew(f);
+        }
+}
+
+/* For certain another one: nothing of the old record holds for it, and the VM does not get it. */
+static void test_another_drive_once_it_is_live(void **state) {
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < ELEMENTSOF(unsure); i++) {
+                give_drive(f);
+                set_drive(f, "nvme", unsure[i].state, unsure[i].serial);
+                set_drive(f, "nvme", "live", "S2");
+                assert_null(drive(f)->lease);
+                assert_null(drive(f)->claim);
+                assert_false(has_record(f));
+                assert_refused(f, ERROR_IDENTITY_CHANGED, "serial S2 now");
+
+                give_drive(f);
+                start_anew(f);
+                set_drive(f, "nvme", unsure[i].state, unsure[i].serial);
+                set_drive(f, "nvme", "live", "S2");
+                assert_null(drive(f)->claim);
+                assert_refused(f, ERROR_IDENTITY_CHANGED, "serial S2 now");
+                start_anew(f);
+        }
+}
+
+/* Whatever a driver makes of it, another card is another card. */
+static void test_other_ids(void **state) {
+        Fixture *f = *state;
+
+        give_drive(f);
+        tree_remove(f->tree, "sys/bus/pci/devices/" DRIVE);
+        add(f, "01.0", DRIVE, 0xa80a, 0x010802, 2);
+        set_drive(f, "nvme", "connecting", "(efault)");
+        assert_null(drive(f)->claim);
+        assert_null(drive(f)->lease);
+        assert_false(has_record(f));
+        assert_refused(f, ERROR_IDENTITY_CHANGED, "10de:a80a");
+}
+
+/* The subsystem tells as much as the model does. */
+static void test_record_of_another_subsystem(void **state) {
+        Fixture *f = *state;
+        Claim claim = { .vendor_id = 0x10de, .device_id = 0xa808, .subsystem_vendor_id = 0x1043,
+                        .boot_id = f->manager.boot_id };
+        PciDevice device = { .vendor_id = 0x10de, .device_id = 0xa808, .subsystem_vendor_id = 0x1043 };
+
+        assert_true(claim_is_about(&claim, "this-boot", &device));
+        assert_false(claim_is_about(&claim, "another", &device));
+        device.subsystem_vendor_id = 0x144d;
+        assert_false(claim_is_about(&claim, "this-boot", &device));
+        claim.subsystem_vendor_id = 0; /* of an earlier version */
+        assert_true(claim_is_about(&claim, "this-boot", &device));
+        claim.serial = (char *) "(efault)";
+        device.serial = (char *) "S1";
+        assert_true(claim_is_about(&claim, "this-boot", &device));
+        claim.serial = (char *) "S2";
+        assert_false(claim_is_about(&claim, "this-boot", &device));
+}
+
+/* The inventory leaves out what it cannot read; that is not gone before sysfs says so. */
+static void test_unreadable_is_not_gone(void **state) {
+        Fixture *f = *state;
+
+        give_drive(f);
+        tree_remove(f->tree, "sys/bus/pci/devices/" DRIVE "/modalias");
+        tree_remove(f->tree, "sys/bus/pci/devices/" DRIVE "/vendor");
+        refresh(f);
+        assert_null(drive(f));
+        assert_true(has_record(f));
+
+        tree_write(f->tree, "sys/bus/pci/devices/" DRIVE "/vendor", "0x10de\n");
+        refresh(f);
+        assert_non_null(drive(f)->claim);
+
+        tree_remove(f->tree, "sys/bus/pci/devices/" DRIVE);
+        refresh(f);
+        assert_null(drive(f));
+        assert_false(has_record(f));
+}
+
+/* What was found on it before it was reset is not what is on it now. */
+static void test_close_look_ends_with_the_state(void **state) {
+        Fixture *f = *state;
+        _cleanup_reasons_ Reasons reasons = {};
+
+        empty_slots(f);
+        add_drive(f, "01.0", "01", 2, "S1");
+        set_drive(f, "nvme", "live", "S1");
+        device_set_deep(drive(f), &reasons);
+        drive(f)->deep_at = 1;
+        refresh(f);
+        assert_int_equal(drive(f)->deep_at, 1);
+        set_drive(f, "nvme", "resetting", "S1");
+        assert_int_equal(drive(f)->deep_at, 0);
+
+        /* The helper, which looks for itself, may have seen it live before the inventory says so. */
+        device_set_deep(drive(f), &reasons);
+        drive(f)->deep_at = 1;
+        set_drive(f, "nvme", "live", "S1");
+        assert_int_equal(drive(f)->deep_at, 1);
+}
+
+/* It is live, but which one it is was read before: nobody is given it yet. */
+static void test_not_given_before_it_is_known(void **state) {
+        Fixture *f = *state;
+        _cleanup_reasons_ Reasons early = {}, late = {};
+
+        empty_slots(f);
+        add_drive(f, "01.0", "01", 2, "S1");
+        set_drive(f, "nvme", "connecting", "(efault)");
+        tree_set_controller(f->tree, DRIVE_PATH, "nvme2", "live", "S1");
+        assert_int_equal(device_reasons(drive(f), NULL, &early), 0);
+        assert_true(reasons_contain(&early, REASON_CLAIMED));
+
+        refresh(f);
+        assert_int_equal(device_reasons(drive(f), NULL, &late), 0);
+        assert_false(reasons_contain(&late, REASON_CLAIMED));
+}
+
+static void test_reservation_while_a_driver_probes(void **state) {
+        Fixture *f = *state;
+        const PciAddress address = { .bus = 1 };
+        _cleanup_(reservation_freep) Reservation *reservation = calloc(1, sizeof(Reservation));
+        Reservations all = { .items = &reservation, .n = 1 };
+
+        give_drive(f);
+        ReservedFunction *function = reservation_add(reservation);
+        assert_int_equal(pci_identity_read(f->tree->fd, &address, &function->id), 0);
+        function->serial = strdup("S1");
+        for (size_t i = 0; i < ELEMENTSOF(unsure); i++) {
+                start_anew(f);
+                set_drive(f, "nvme", unsure[i].state, unsure[i].serial);
+                assert_ptr_equal(reservations_find(&all, drive(f)->pci, NULL), function);
+                set_drive(f, "nvme", "live", "S1");
+                assert_ptr_equal(reservations_find(&all, drive(f)->pci, NULL), function);
+                set_drive(f, "nvme", "live", "S2");
+                assert_null(reservations_find(&all, drive(f)->pci, NULL));
+        }
+}
+
+/* --- waiting for it ----------------------------------------------------------------------------------------- */
+
+typedef struct Wait {
+        Fixture *f;
+        sd_event_source *source;
+        unsigned n_done;
+} Wait;
+
+static bool is_any(const Device *d, const void *data) {
+        return true;
+}
+
+static bool is_none(const Device *d, const void *data) {
+        return false;
+}
+
+static void on_done(void *userdata) {
+        Wait *wait = userdata;
+
+        wait->n_done++;
+        wait->source = sd_event_source_disable_unref(wait->source);
+        assert_string_equal(drive(wait->f)->pci->serial, "S1");
+}
+
+static int on_live(sd_event_source *source, uint64_t usec, void *userdata) {
+        Wait *wait = userdata;
+
+        assert_int_equal(wait->n_done, 0);
+        tree_set_controller(wait->f->tree, DRIVE_PATH, "nvme2", "live", "S1");
+        return 0;
+}
+
+static void test_wait_for_a_driver(void **state) {
+        Fixture *f = *state;
+        Manager *m = &f->manager;
+        Wait wait = { .f = f };
+
+        empty_slots(f);
+        add_drive(f, "01.0", "01", 2, "S1");
+        set_drive(f, "nvme", "connecting", "(efault)");
+        assert_true(drivers_are_at_work(m, is_any, NULL));
+        assert_false(drivers_are_at_work(m, is_none, NULL));
+
+        assert_int_equal(driver_wait(m, is_any, NULL, on_done, &wait, &wait.source), 0);
+        assert_true(sd_event_add_time_relative(m->event, NULL, CLOCK_MONOTONIC, 300 * USEC_PER_MSEC, 0, on_live,
+                                               &wait) >= 0);
+        for (unsigned i = 0; wait.n_done == 0 && i < 1000; i++)
+                assert_true(sd_event_run(m->event, 50 * USEC_PER_MSEC) >= 0);
+        assert_int_equal(wait.n_done, 1);
+        assert_false(drivers_are_at_work(m, is_any, NULL));
+}
+
 static void test_something_else(void **state) {
         Fixture *f = *state;
 
@@ -494,6 +793,16 @@ int main(void) {
                 TEST(test_serial_before_slot),
                 TEST(test_serial_is_kept),
                 TEST(test_unknown_device),
+                TEST(test_probing_is_no_other_drive),
+                TEST(test_begun_while_a_driver_probes),
+                TEST(test_another_drive_once_it_is_live),
+                TEST(test_other_ids),
+                TEST(test_record_of_another_subsystem),
+                TEST(test_unreadable_is_not_gone),
+                TEST(test_close_look_ends_with_the_state),
+                TEST(test_not_given_before_it_is_known),
+                TEST(test_reservation_while_a_driver_probes),
+                TEST(test_wait_for_a_driver),
                 TEST(test_something_else),
                 TEST(test_sibling_missing),
         };

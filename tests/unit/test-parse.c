@@ -272,6 +272,21 @@ static void test_printable(void **state) {
         assert_printable("ab\u20ac", 5, "ab\u20ac");
 }
 
+static void test_known_texts(void **state) {
+        static const char *const nothing[] = { NULL, "", "(null)", "(efault)", "(einval)" };
+
+        for (size_t i = 0; i < ELEMENTSOF(nothing); i++) {
+                assert_false(text_is_known(nothing[i]));
+                assert_false(serials_differ(nothing[i], "S1"));
+                assert_false(serials_differ("S1", nothing[i]));
+                assert_false(serials_differ(nothing[i], nothing[0]));
+        }
+        assert_true(text_is_known("S1"));
+        assert_true(text_is_known("(efault) "));
+        assert_false(serials_differ("S1", "S1"));
+        assert_true(serials_differ("S1", "S2"));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_uint),    cmocka_unit_test(test_size),
@@ -280,6 +295,7 @@ int main(void) {
                 cmocka_unit_test(test_address_order), cmocka_unit_test(test_files),
                 cmocka_unit_test(test_lists),   cmocka_unit_test(test_writing),
                 cmocka_unit_test(test_strv),     cmocka_unit_test(test_printable),
+                cmocka_unit_test(test_known_texts),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -170,6 +170,82 @@ static void test_nvme_serial(void **state) {
         assert_string_equal(inventory->devices[0]->serial, "S1234");
 }
 
+/* The serial number counts only from a controller that is live, whatever it reads as. */
+static void test_nvme_states(void **state) {
+        static const struct {
+                const char *state, *serial;
+                NvmePhase phase;
+                const char *believed;
+        } cases[] = {
+                { "new", "(efault)", NVME_AT_WORK, NULL },
+                { "connecting", "(efault)", NVME_AT_WORK, NULL },
+                { "connecting", "S1", NVME_AT_WORK, NULL },
+                { "live", "S1", NVME_LIVE, "S1" },
+                { "live", "(efault)", NVME_LIVE, NULL },
+                { "live", "(null)", NVME_LIVE, NULL },
+                { "live", "", NVME_LIVE, NULL },
+                { "resetting", "S1", NVME_AT_WORK, NULL },
+                { "resetting", "(efault)", NVME_AT_WORK, NULL },
+                { "deleting", "S1", NVME_AT_WORK, NULL },
+                { "deleting (no IO)", "S1", NVME_AT_WORK, NULL },
+                { "dead", "S1", NVME_DEAD, NULL },
+                { "unknown state", "S1", NVME_AT_WORK, NULL },
+                { "", "S1", NVME_AT_WORK, NULL },
+                { NULL, "S1", NVME_LIVE, "S1" },
+                { NULL, "(efault)", NVME_AT_WORK, NULL },
+                { NULL, "", NVME_LIVE, NULL },
+        };
+        _cleanup_tree_ Tree *t = tree_new();
+        _cleanup_free_ char *path = tree_add_function(t, &(TreeFunction) {
+                .address = "0000:00:04.0", .vendor = 0x1b36, .device = 0x0010, .class = 0x010802,
+                .driver = "nvme", .group = 4 });
+
+        tree_add_controller(t, path, "nvme0", NQN);
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                tree_set_controller(t, path, "nvme0", cases[i].state, cases[i].serial);
+                _cleanup_(inventory_freep) Inventory *inventory = inventory_of(t);
+                const PciDevice *d = inventory->devices[0];
+
+                if (d->nvme != cases[i].phase || !streq_ptr(d->serial, cases[i].believed))
+                        fail_msg("'%s', '%s': %d, %s", str_na(cases[i].state), cases[i].serial, (int) d->nvme,
+                                 str_na(d->serial));
+        }
+}
+
+/* The driver has it and has no controller yet; the old one is not gone yet; another driver has it. */
+static void test_nvme_controllers(void **state) {
+        _cleanup_tree_ Tree *t = tree_new();
+        _cleanup_free_ char *path = tree_add_function(t, &(TreeFunction) {
+                .address = "0000:00:04.0", .vendor = 0x1b36, .device = 0x0010, .class = 0x010802,
+                .driver = "nvme", .group = 4 });
+        Inventory *inventory = inventory_of(t);
+
+        assert_int_equal(inventory->devices[0]->nvme, NVME_AT_WORK);
+        assert_null(inventory->devices[0]->serial);
+        inventory_free(inventory);
+
+        /* Its directory comes first. */
+        tree_mkdir(t, "sys/bus/pci/devices/0000:00:04.0/nvme/nvme0");
+        inventory = inventory_of(t);
+        assert_int_equal(inventory->devices[0]->nvme, NVME_AT_WORK);
+        inventory_free(inventory);
+
+        tree_add_controller(t, path, "nvme0", NQN);
+        tree_set_controller(t, path, "nvme0", "deleting", "S1");
+        tree_add_controller(t, path, "nvme1", NQN);
+        tree_set_controller(t, path, "nvme1", "live", "S2");
+        inventory = inventory_of(t);
+        assert_int_equal(inventory->devices[0]->nvme, NVME_LIVE);
+        assert_string_equal(inventory->devices[0]->serial, "S2");
+        inventory_free(inventory);
+
+        tree_set_driver(t, "0000:00:04.0", "vfio-pci");
+        inventory = inventory_of(t);
+        assert_int_equal(inventory->devices[0]->nvme, NVME_NONE);
+        assert_null(inventory->devices[0]->serial);
+        inventory_free(inventory);
+}
+
 static void test_virtual_functions(void **state) {
         _cleanup_tree_ Tree *t = tree_new();
         _cleanup_free_ char *port = add_root_port(t, "0000:00:01.0", 1);
@@ -273,6 +349,8 @@ int main(void) {
                 cmocka_unit_test(test_empty),        cmocka_unit_test(test_no_pci),
                 cmocka_unit_test(test_attributes),   cmocka_unit_test(test_bare),
                 cmocka_unit_test(test_kinds),        cmocka_unit_test(test_nvme_serial),
+                cmocka_unit_test(test_nvme_states),
+                cmocka_unit_test(test_nvme_controllers),
                 cmocka_unit_test(test_virtual_functions), cmocka_unit_test(test_order),
                 cmocka_unit_test(test_vanished),     cmocka_unit_test(test_odd_places),
                 cmocka_unit_test(test_this_host),

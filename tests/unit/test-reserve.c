@@ -128,6 +128,16 @@ static void test_serial_cannot_add_lines(void **state) {
         assert_null(strstr(text, "alone=no"));
 }
 
+/* Of an earlier version, which took it down while the driver was at work. */
+static void test_serial_that_is_none(void **state) {
+        _cleanup_(reservation_freep) Reservation *unknown = NULL, *known = NULL;
+
+        assert_int_equal(reservation_parse("version=1\n[" DRIVE "]\npath=x\nserial=(efault)\n", &unknown), 0);
+        assert_null(unknown->functions[0].serial);
+        assert_int_equal(reservation_parse("version=1\n[" DRIVE "]\npath=x\nserial=S1\n", &known), 0);
+        assert_string_equal(known->functions[0].serial, "S1");
+}
+
 static void test_last_record_takes_the_directory_along(void **state) {
         _cleanup_tree_ Tree *t = host();
         _cleanup_(reservation_freep) Reservation *drive = reserve(t, DRIVE, true), *gpu = reserve(t, GPU, false);
@@ -266,6 +276,50 @@ static void test_pci_serial_number_tells_twins_apart(void **state) {
         assert_int_equal(judge(t, reservation), EARLY_HOLD);
 
         give_serial_number(t, DRIVE_DIRECTORY "/config", 8);
+        assert_int_equal(judge(t, reservation), EARLY_CHANGED);
+}
+
+static void do_not_answer(Tree *t, const char *path, size_t from) {
+        unsigned char config[4096] = { [0x100] = 0x03, [0x102] = 0x01, [0x104] = 7 };
+
+        memset(config + from, 0xff, sizeof(config) - from);
+        tree_write_bytes(t, path, config, sizeof(config));
+}
+
+/* Asleep in D3cold or off the bus it reads as ones, which is no serial number and not the lack of one. */
+static void test_a_device_that_does_not_answer(void **state) {
+        static const size_t from[] = { 0, 0x100, 0x104 };
+
+        for (size_t i = 0; i < ELEMENTSOF(from); i++) {
+                _cleanup_tree_ Tree *t = host();
+                const PciAddress a = at(DRIVE);
+
+                give_serial_number(t, DRIVE_DIRECTORY "/config", 7);
+                _cleanup_(reservation_freep) Reservation *reservation = reserve(t, DRIVE, true);
+                assert_false(reservation->functions[0].id.serial_is_unknown);
+
+                do_not_answer(t, DRIVE_DIRECTORY "/config", from[i]);
+                _cleanup_pci_identity_ PciIdentity now = {};
+                assert_int_equal(pci_identity_read(t->fd, &a, &now), 0);
+                assert_true(now.serial_is_unknown);
+                assert_true(now.serial_number == 0);
+
+                assert_int_equal(judge(t, reservation), EARLY_HOLD);
+                add(t, OTHER, 0x144d, 0x010802, 2);
+                assert_int_equal(judge(t, reservation), EARLY_AMBIGUOUS);
+        }
+}
+
+/* One that answers and has no number, or has no such space at all, is not one that had a number. */
+static void test_a_device_without_serial_number(void **state) {
+        const unsigned char config[4096] = {};
+        _cleanup_tree_ Tree *t = host();
+
+        give_serial_number(t, DRIVE_DIRECTORY "/config", 7);
+        _cleanup_(reservation_freep) Reservation *reservation = reserve(t, DRIVE, true);
+        tree_write_bytes(t, DRIVE_DIRECTORY "/config", config, sizeof(config));
+        assert_int_equal(judge(t, reservation), EARLY_CHANGED);
+        tree_write_bytes(t, DRIVE_DIRECTORY "/config", config, 256);
         assert_int_equal(judge(t, reservation), EARLY_CHANGED);
 }
 
@@ -467,6 +521,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_record_comes_back_as_it_was),
                 cmocka_unit_test(test_serial_cannot_add_lines),
+                cmocka_unit_test(test_serial_that_is_none),
                 cmocka_unit_test(test_last_record_takes_the_directory_along),
                 cmocka_unit_test(test_what_is_not_understood_holds_nothing),
                 cmocka_unit_test(test_serial_number_of_pci),
@@ -475,6 +530,8 @@ int main(void) {
                 cmocka_unit_test(test_another_place_is_left_alone),
                 cmocka_unit_test(test_twin_of_a_drive_makes_it_ambiguous),
                 cmocka_unit_test(test_pci_serial_number_tells_twins_apart),
+                cmocka_unit_test(test_a_device_that_does_not_answer),
+                cmocka_unit_test(test_a_device_without_serial_number),
                 cmocka_unit_test(test_without_iommu_it_is_left_alone),
                 cmocka_unit_test(test_display_of_the_firmware_takes_consent),
                 cmocka_unit_test(test_unit_is_held_whole_or_not_at_all),

@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "core/manager.h"
 #include "core/select.h"
+#include "host/sysfs.h"
 #include "tree.h"
 
 typedef struct Fixture {
@@ -258,12 +259,21 @@ static void test_boot_display_last(void **state) {
         assert_true(b.items[2].eligible);
 }
 
+/* Its driver is done with it. */
+static void add_live_drive(Fixture *f, const char *address, int group) {
+        const TreeFunction drive = { .address = address, .vendor = 0x144d, .device = 0x1111, .class = 0x010802,
+                                     .driver = "nvme", .group = group, .reset_method = "flr" };
+        _cleanup_free_ char *path = tree_add_function(f->tree, &drive);
+
+        tree_add_controller(f->tree, path, PATH_TEXT("nvme%d", group), PATH_TEXT("nqn.%d", group));
+        assert_int_equal(devices_refresh(&f->manager), 0);
+}
+
 static void add_drive(Fixture *f, const char *address, int group, bool has_data) {
         _cleanup_reasons_ Reasons found = {};
         PciAddress parsed;
 
-        add(f, NULL, address, 0x144d, 0x010802, "nvme", group);
-        assert_int_equal(devices_refresh(&f->manager), 0);
+        add_live_drive(f, address, group);
         assert_int_equal(pci_address_parse(address, &parsed), 0);
         if (has_data)
                 assert_int_equal(reasons_add(&found, REASON_HAS_DATA, "it has an old file system"), 0);
@@ -304,8 +314,7 @@ static void test_not_inspected(void **state) {
         _cleanup_free_ char *remedy = NULL;
 
         build_host(f);
-        add(f, NULL, "0000:00:04.0", 0x144d, 0x010802, "nvme", 7);
-        assert_int_equal(devices_refresh(&f->manager), 0);
+        add_live_drive(f, "0000:00:04.0", 7);
 
         assert_int_equal(select_candidates(&f->manager, &lax, &found), 0);
         assert_int_equal(found.n, 1);

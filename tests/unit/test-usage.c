@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "base/strv.h"
 #include "host/usage.h"
 #include "tree.h"
@@ -382,6 +383,73 @@ static void test_shared_namespace(void **state) {
         expect(t, NVME,
                "shared-namespace: The controller nvme1 (0000:05:00.0) shares the namespaces of "
                "nvme0");
+}
+
+/* That no namespace is seen yet, or any more, does not mean that nothing is in use. */
+static void test_controller_that_is_not_live(void **state) {
+        static const struct {
+                const char *state, *expected;
+        } cases[] = {
+                { "new", "claimed: The driver of " NVME " is at work on it: nvme0 is new" },
+                { "connecting", "claimed: The driver of " NVME " is at work on it: nvme0 is connecting" },
+                { "resetting", "claimed: The driver of " NVME " is at work on it: nvme0 is resetting" },
+                { "deleting", "claimed: The driver of " NVME " is at work on it: nvme0 is deleting" },
+                { "deleting (no IO)",
+                  "claimed: The driver of " NVME " is at work on it: nvme0 is deleting (no IO)" },
+                { "dead", "wedged: The driver of " NVME " has given it up: nvme0 is dead" },
+                { "live", "" },
+        };
+        _cleanup_tree_ Tree *t = tree_new();
+        _cleanup_free_ char *path = add_nvme(t, NVME, 1);
+
+        expect(t, NVME, "claimed: The driver of " NVME " is at work on it: it has no controller yet");
+        tree_add_controller(t, path, "nvme0", "(efault)");
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                tree_set_controller(t, path, "nvme0", cases[i].state, "(efault)");
+                expect(t, NVME, cases[i].expected);
+                expect_unit(t, NVME, cases[i].expected);
+        }
+
+        /* What is known of it all the same is said too. */
+        tree_set_controller(t, path, "nvme0", "resetting", "S1");
+        tree_add_namespace(t, path, "nvme0", "nvme0n1", "259:0");
+        tree_mount(t, 1, "259:0", "/srv", "xfs", "/dev/nvme0n1");
+        expect(t, NVME,
+               "claimed: The driver of " NVME " is at work on it: nvme0 is resetting\n"
+               "mounted: /dev/nvme0n1 is mounted at /srv");
+}
+
+static int inspect_after_driver_change(int root_fd, const Inventory *inventory, const PciDevice *device,
+                                       Reasons *reasons) {
+        int fd = open_dir_at(root_fd, "sys/bus/pci/devices/" NVME "/nvme/nvme0");
+        int state = openat(fd, "state", O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+        assert_int_equal(write_all(state, "resetting\n", 10), 0);
+        (void) close_fd(state);
+        (void) close_fd(fd);
+        return usage_inspect(root_fd, inventory, device, reasons);
+}
+
+/* The inventory is older than the look. */
+static void test_controller_that_was_live(void **state) {
+        _cleanup_tree_ Tree *t = nvme_host();
+
+        tree_set_controller(t, "pci0000:00/0000:00:01.0/" NVME, "nvme0", "live", "S1");
+        expect_with(inspect_after_driver_change, t, NVME,
+                    "claimed: The driver of " NVME " is at work on it: nvme0 is resetting");
+}
+
+/* Two whose subsystem the kernel does not know yet are not of one. */
+static void test_unknown_subsystems(void **state) {
+        _cleanup_tree_ Tree *t = tree_new();
+        _cleanup_free_ char *a = add_nvme(t, NVME, 1), *b = add_nvme(t, "0000:05:00.0", 2);
+
+        tree_add_controller(t, a, "nvme0", "(efault)");
+        tree_add_controller(t, b, "nvme1", "(efault)");
+        expect(t, NVME, "");
+        tree_set_controller(t, a, "nvme0", "connecting", "(efault)");
+        tree_set_controller(t, b, "nvme1", "connecting", "(efault)");
+        expect(t, NVME, "claimed: The driver of " NVME " is at work on it: nvme0 is connecting");
 }
 
 static void test_ahci(void **state) {
@@ -1291,7 +1359,10 @@ int main(void) {
                 cmocka_unit_test(test_replaced_descriptor),
                 cmocka_unit_test(test_mapping_not_seen),
                 cmocka_unit_test(test_resume),            cmocka_unit_test(test_multipath),
-                cmocka_unit_test(test_shared_namespace),  cmocka_unit_test(test_ahci),
+                cmocka_unit_test(test_shared_namespace),
+                cmocka_unit_test(test_controller_that_is_not_live),
+                cmocka_unit_test(test_controller_that_was_live), cmocka_unit_test(test_unknown_subsystems),
+                 cmocka_unit_test(test_ahci),
                 cmocka_unit_test(test_idle_gpu),          cmocka_unit_test(test_boot_display),
                 cmocka_unit_test(test_display_controller), cmocka_unit_test(test_idle_nic),
                 cmocka_unit_test(test_network_up),        cmocka_unit_test(test_routes),

@@ -529,6 +529,23 @@ static void test_round_trip(_unused_ void **state) {
         }
 }
 
+/* Taken down while the drive's driver was at work, it is no serial number that a drive could have another one
+ * than. */
+static void test_serial_that_is_none(_unused_ void **state) {
+        static const char *const texts[] = { "(efault)", "(null)", "" };
+
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                _cleanup_(vm_spec_freep) VmSpec *spec = new_spec(with_image), *read = NULL;
+                VmDevice *d = add_device(spec, "0000:03:00.0", "nvme");
+
+                set(&d->serial, texts[i]);
+                _cleanup_free_ char *xml = to_xml(spec);
+                assert_int_equal(vm_spec_from_xml(xml, &read), 0);
+                assert_string_equal(read->devices[0].kind, "nvme");
+                assert_null(read->devices[0].serial);
+        }
+}
+
 /* Taking the first device away leaves the others where they were. */
 static void test_guest_ports_stay(_unused_ void **state) {
         _cleanup_(vm_spec_freep) VmSpec *spec = new_spec(bios_gpu_nvme), *read = NULL;
@@ -962,6 +979,7 @@ int main(void) {
                 cmocka_unit_test(test_golden_is_valid),
                 cmocka_unit_test(test_golden_is_accepted),
                 cmocka_unit_test(test_round_trip),
+                cmocka_unit_test(test_serial_that_is_none),
                 cmocka_unit_test(test_guest_ports_stay),
                 cmocka_unit_test(test_hostile_strings),
                 cmocka_unit_test(test_refused),

@@ -294,6 +294,17 @@ void tree_add_controller(Tree *t, const char *function, const char *controller, 
         tree_link(t, text("sys/dev/char/241:%s", controller + strlen("nvme")), directory);
 }
 
+void tree_set_controller(Tree *t, const char *function, const char *controller, const char *state,
+                         const char *serial) {
+        const char *file = text("sys/devices/%s/nvme/%s/state", function, controller);
+
+        if (state)
+                tree_write(t, file, "%s\n", state);
+        else if (tree_exists(t, file))
+                tree_remove(t, file);
+        tree_write(t, text("sys/devices/%s/nvme/%s/serial", function, controller), "%-20s\n", serial);
+}
+
 void tree_add_namespace(Tree *t, const char *function, const char *controller, const char *disk,
                         const char *number) {
         _cleanup_free_ char *directory = strdup(

@@ -59,6 +59,9 @@ void tree_add_holder(Tree *t, const char *of, const char *holder, const char *nu
 
 /* An NVMe controller of a function, with the subsystem it is in. */
 void tree_add_controller(Tree *t, const char *function, const char *controller, const char *nqn);
+/* What it says of its state and its serial number. state NULL: a kernel that does not tell it. */
+void tree_set_controller(Tree *t, const char *function, const char *controller, const char *state,
+                         const char *serial);
 /* A namespace reached through that controller alone. */
 void tree_add_namespace(Tree *t, const char *function, const char *controller, const char *disk,
                         const char *number);
