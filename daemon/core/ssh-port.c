@@ -10,44 +10,51 @@
 #define PORT_LAST 22999
 #define TABLE_SIZE_MAX (4 * MIB)
 
-static bool belongs_to_vm(const Manager *m, unsigned port) {
-        for (size_t i = 0; i < m->n_vms; i++)
-                if (m->vms[i]->spec->ssh_port == port)
-                        return true;
-        return false;
+/* By port, counted from PORT_FIRST: whether it is somebody's. */
+typedef struct Ports {
+        bool taken[PORT_LAST - PORT_FIRST + 1];
+} Ports;
+
+static void take(Ports *ports, unsigned port) {
+        if (port >= PORT_FIRST && port <= PORT_LAST)
+                ports->taken[port - PORT_FIRST] = true;
 }
 
-/* A line has the local address as ADDRESS:PORT in hexadecimal, and the state, 0A for a listener. */
-static bool is_listened_on(const char *table, unsigned port) {
-        char wanted[8];
+/* A line has the local address as ADDRESS:PORT in hexadecimal, that of the other side, and the state, 0A for a
+ * listener. */
+static void take_listener(Ports *ports, const char *line) {
+        unsigned port, state;
 
-        (void) snprintf(wanted, sizeof(wanted), ":%04X ", port);
-        for (const char *line = strchr(table, '\n'); line; line = strchr(line + 1, '\n')) {
-                const char *end = strchrnul(line + 1, '\n');
-                const char *local = strchr(line + 1, ':');   /* behind the number of the line */
-                const char *found = local ? strstr(local + 1, wanted) : NULL;
-                unsigned state = 0;
+        if (sscanf(line, " %*[0-9]: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x", &port, &state) == 2 && state == 0x0a)
+                take(ports, port);
+}
 
-                /* The first address of the line is the local one. */
-                if (found && found < end && found == strchr(local + 1, ':') &&
-                    sscanf(found + strlen(wanted), "%*s %x", &state) == 1 && state == 0x0a)
-                        return true;
+/* Anybody can open many sockets, so each line is read once. */
+static void take_listeners(const Manager *m, const char *path, Ports *ports) {
+        _cleanup_free_ char *table = NULL;
+        char *next;
+
+        if (read_file_at(m->root_fd, path, TABLE_SIZE_MAX, &table) < 0)
+                return;
+
+        for (char *line = table; line; line = next) {
+                next = strchr(line, '\n');
+                if (next)
+                        *next++ = '\0'; /* sscanf() measures the whole of what it is given */
+                take_listener(ports, line);
         }
-        return false;
-}
-
-static char *read_table(const Manager *m, const char *path) {
-        char *text = NULL;
-
-        return read_file_at(m->root_fd, path, TABLE_SIZE_MAX, &text) < 0 ? NULL : text;
 }
 
 unsigned ssh_port_choose(const Manager *m) {
-        _cleanup_free_ char *tcp = read_table(m, "proc/net/tcp"), *tcp6 = read_table(m, "proc/net/tcp6");
+        Ports ports = {};
 
-        for (unsigned port = PORT_FIRST; port <= PORT_LAST; port++)
-                if (!belongs_to_vm(m, port) && !(tcp && is_listened_on(tcp, port)) &&
-                    !(tcp6 && is_listened_on(tcp6, port)))
-                        return port;
+        for (size_t i = 0; i < m->n_vms; i++)
+                take(&ports, m->vms[i]->spec->ssh_port);
+        take_listeners(m, "proc/net/tcp", &ports);
+        take_listeners(m, "proc/net/tcp6", &ports);
+
+        for (unsigned i = 0; i < ELEMENTSOF(ports.taken); i++)
+                if (!ports.taken[i])
+                        return PORT_FIRST + i;
         return 0;
 }

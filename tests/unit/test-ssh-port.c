@@ -62,12 +62,39 @@ static void test_of_other_vms(void **state) {
         assert_int_equal(ssh_port_choose(&m), FIRST + 3);
 }
 
+/* All but the last are taken, among many more sockets, each of which is looked at once. */
+static void test_many_sockets(void **state) {
+        enum { SOCKETS = 20000, LAST = 22999 };
+        _cleanup_tree_ Tree *tree = tree_new();
+        const Manager m = { .root_fd = tree->fd };
+        _cleanup_free_ char *table = NULL;
+        size_t size = 0;
+        FILE *f = open_memstream(&table, &size);
+
+        assert_non_null(f);
+        fputs(HEAD, f);
+        for (unsigned i = 0; i < SOCKETS; i++)
+                fprintf(f, "%4u: 0100007F:%04X 00000000:0000 0A" REST, i, 1024 + i);
+        for (unsigned port = FIRST; port < LAST; port++)
+                fprintf(f, "%4u: 0100007F:%04X 00000000:0000 0A" REST, SOCKETS + port, port);
+        assert_int_equal(fclose(f), 0);
+        tree_write(tree, "proc/net/tcp", "%s", table);
+        assert_int_equal(ssh_port_choose(&m), LAST);
+}
+
+static void test_lines_of_another_kind(void **state) {
+        assert_int_equal(choose("\n\n:::\n  0: 0100007F:55F1\n  1: 0100007F:FFFFFFFFFF 0:0 0A\n", ""), FIRST);
+        assert_int_equal(choose(HEAD LOOPBACK("12345", "55F1", "0A"), NULL), FIRST + 1);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_nobody_listens),
                 cmocka_unit_test(test_listened_on),
                 cmocka_unit_test(test_not_listened_on),
                 cmocka_unit_test(test_of_other_vms),
+                cmocka_unit_test(test_many_sockets),
+                cmocka_unit_test(test_lines_of_another_kind),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
