@@ -415,7 +415,8 @@ static int message_cost(const MethodRow *row, sd_bus_message *message, Cost *ret
                 return r;
         }
         if (r < 0)
-                return error_set_errno(error, r, "The arguments of %s cannot be read", row->member);
+                return error_set(error, ERROR_INVALID_OPTION,
+                                 "The arguments of %s cannot be read: is a file descriptor missing?", row->member);
 
         *ret = (Cost) {
                 .calls = 1,

@@ -64,8 +64,9 @@ static const struct {
         [LEVEL_KNOWN] = { { 1024, 1024 * MESSAGE_DESCRIPTORS_MAX, 64 * MIB }, "calls" },
 };
 
-/* Half of the descriptors that the process may have is for messages whose caller is unknown. A quarter is for those of
- * known ones, of which each can be there twice, since arguments that are read are copied. The rest is the service's. */
+/* Half of the descriptors that the process may have is for messages whose caller is unknown. A quarter is for
+ * those of known ones, of which each can be there twice, since arguments that are read are copied. The rest is
+ * the service's. */
 static unsigned share_of(Level level, unsigned descriptors_limit) {
         return level == LEVEL_UNKNOWN ? descriptors_limit / 2 : descriptors_limit / 8;
 }

@@ -229,6 +229,18 @@ class Arguments(fixture.BusTest):
                 self.refused(codes, lambda: self.alice.succeed(self.alice.manager(
                     'ImportImage', 'x', Descriptor(fd), {})))
 
+    def test_a_descriptor_that_is_not_there(self):
+        """The message says that there is one, and none came with it."""
+        handle = fixture.GLib.Variant('h', 5)
+        for member, parameters in (
+                ('PlanVM', fixture.GLib.Variant('(sa{sv})', ('x', {'image': handle}))),
+                ('CreateVM', fixture.GLib.Variant('(sa{sv})', ('x', {'cdrom': handle}))),
+                ('ImportImage', fixture.GLib.Variant('(sha{sv})', ('x', 5, {})))):
+            with self.subTest(member):
+                error = self.refused('InvalidOption', self.alice.call_raw, fixture.NAME, MANAGER,
+                                     'org.vmkit.Manager', member, parameters)
+                self.assertIn('descriptor', error.message)
+
     def test_more_descriptors_than_needed(self):
         fds = fixture.Gio.UnixFDList.new()
         with tempfile.TemporaryFile() as image:
