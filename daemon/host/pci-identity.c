@@ -40,7 +40,7 @@ static int read_config(int fd, unsigned offset, uint32_t *ret) {
 }
 
 static int read_serial_at(int fd, unsigned offset, uint64_t *ret) {
-        uint32_t low, high;
+        uint32_t low = 0, high = 0;
         int r;
 
         r = read_config(fd, offset, &low);
@@ -59,7 +59,7 @@ static int read_serial_at(int fd, unsigned offset, uint64_t *ret) {
 static int read_serial_number(int dir_fd, uint64_t *ret) {
         _cleanup_close_ int fd = openat(dir_fd, "config", O_RDONLY | O_CLOEXEC);
         unsigned offset = EXTENDED_CAPABILITIES;
-        uint32_t header;
+        uint32_t header = 0;
         int r;
 
         *ret = 0;
