@@ -150,3 +150,9 @@ int fault_hit(FaultPoint point, Error *error) {
         fd = close_fd(fd);
         return action ? act(point, action, error) : 0;
 }
+
+uint64_t fault_seconds(const char *variable, uint64_t seconds) {
+        uint64_t shorter;
+
+        return parse_uint(secure_getenv(variable), 10, seconds, &shorter) < 0 ? seconds : shorter;
+}

@@ -13,7 +13,11 @@
  *      kill-helper     the helper is
  *      kill-both       both are
  *
+ * Tests can also shorten what lasts long by variables of the environment (FAULT_SECONDS).
+ *
  * Built with -Dfault-points=enabled only; without it nothing of all this is there, not even the calls. */
+
+#include <stdint.h>
 
 #include "error.h"
 
@@ -58,13 +62,18 @@ void fault_init(int dir_fd, const char *path);
 int fault_hit(FaultPoint point, Error *error);
 void fault_list(void);
 
+/* How long something lasts: seconds, unless this variable of the environment shortens it. */
+uint64_t fault_seconds(const char *variable, uint64_t seconds);
+
 /* 0, or a negative errno with error set. */
 #define FAULT(identifier, error) fault_hit(FAULT_##identifier, (error))
 #define FAULT_INIT(dir_fd, path) fault_init((dir_fd), (path))
+#define FAULT_SECONDS(variable, seconds) fault_seconds((variable), (seconds))
 
 #else
 
 #define FAULT(identifier, error) (0)
 #define FAULT_INIT(dir_fd, path) ((void) 0)
+#define FAULT_SECONDS(variable, seconds) (seconds)
 
 #endif

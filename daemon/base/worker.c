@@ -12,7 +12,6 @@
 #include "idle.h"
 #include "worker.h"
 
-
 typedef struct Item {
         WorkFunc run;  /* NULL: posted */
         WorkFunc done;

@@ -221,6 +221,8 @@ int bus_new(Manager *manager, Bus **ret) {
         if (r >= 0)
                 r = count_callers(b);
         if (r >= 0)
+                r = polkit_new(b->bus, &b->polkit);
+        if (r >= 0)
                 r = export_all(b);
         if (r >= 0)
                 r = sd_event_add_time_relative(manager->event, &b->announce_source, CLOCK_MONOTONIC,
@@ -241,6 +243,7 @@ Bus *bus_free(Bus *b) {
         b->manager->observer = NULL;
         calls_drop_all(b);
         callers_free(b->callers);
+        polkit_free(b->polkit);
         sleep_lock_clear(&b->sleep_lock);
         sd_event_source_disable_unref(b->announce_source);
         sd_bus_flush_close_unref(b->bus);

@@ -17,6 +17,7 @@
 
 typedef struct Call Call;
 typedef struct Callers Callers; /* callers.h */
+typedef struct Polkit Polkit;   /* polkit.h */
 
 /* sleep-lock.h */
 typedef struct SleepLock {
@@ -29,6 +30,7 @@ typedef struct Bus {
         sd_bus *bus;
         Manager *manager;
         Callers *callers;
+        Polkit *polkit;
         Call *calls;       /* under way, in a list */
         sd_event_source *announce_source;
         bool announced;

@@ -127,6 +127,12 @@ void call_finish(Call *call) {
         call_free(call);
 }
 
+/* Its caller has left the bus: nobody is there to be answered. */
+static void call_drop(Call *call) {
+        call->replied = true;
+        call_finish(call);
+}
+
 /* Ends the call with the outcome of a stage that failed. */
 static void call_fail(Call *call, int r, const Error *error) {
         if (!call->replied)
@@ -240,6 +246,15 @@ static void refuse(Call *call, const char *name, const char *why) {
         call_finish(call);
 }
 
+static void refuse_prompt(Call *call) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r = error_set(&error, ERROR_LIMIT_EXCEEDED, "Too many questions for a password are open");
+
+        log_verdict(call, LOG_NOTICE, error.message);
+        error_set_remedy(&error, "Answer those that are open or close them, and try again.");
+        call_fail(call, r, &error);
+}
+
 static void on_verdict(Verdict verdict, void *userdata) {
         Call *call = userdata;
 
@@ -251,6 +266,12 @@ static void on_verdict(Verdict verdict, void *userdata) {
                 break;
         case VERDICT_NEEDS_INTERACTION:
                 refuse(call, INTERACTION_REQUIRED, "a password would have to be asked for");
+                break;
+        case VERDICT_TOO_MANY_PROMPTS:
+                refuse_prompt(call);
+                break;
+        case VERDICT_NOT_ANSWERED:
+                refuse(call, ACCESS_DENIED, "nobody has answered the question for a password");
                 break;
         case VERDICT_UNAVAILABLE:
                 refuse(call, ACCESS_DENIED, "polkit does not answer");
@@ -272,7 +293,7 @@ static void call_authorise(Call *call) {
 
         r = add_rights(call, &error);
         if (r >= 0)
-                r = polkit_check(call->bus->bus, sd_bus_message_get_sender(call->message), call->caller,
+                r = polkit_check(call->bus->polkit, sd_bus_message_get_sender(call->message), call->caller,
                                  sd_bus_message_get_allow_interactive_authorization(call->message) > 0,
                                  &call->auth, on_verdict, call, &call->check);
         if (r < 0)
@@ -378,11 +399,9 @@ void call_on_identified(Caller *caller, int r, void *userdata) {
                 next = call->next_waiting;
                 if (r >= 0)
                         call_begin(call);
-                else if (r == -ENOENT) {
-                        /* It has left the bus: nobody is there to be answered. */
-                        call->replied = true;
-                        call_finish(call);
-                } else
+                else if (r == -ENOENT)
+                        call_drop(call);
+                else
                         fail_unidentified(call);
         }
 }

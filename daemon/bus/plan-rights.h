@@ -6,7 +6,7 @@
  * asked for. And the words for what moves, in any prompt. */
 
 #include "core/plan.h"
-#include "polkit.h"
+#include "auth.h"
 
 /* The action for each of the functions. vm: NULL for none. requested: the function that was named or chosen. */
 int auth_add_functions(Auth *auth, Action action, const char *vm, const Manager *m, const DeviceList *functions,

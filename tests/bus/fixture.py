@@ -248,8 +248,8 @@ class Caller:
                   for v in (reply.get_child_value(i) for i in range(reply.n_children()))]
         return values[0] if len(values) == 1 else values
 
-    def call_async(self, path, method, *arguments, interactive=False):
-        """Starts a call; the returned list gets its reply or a Refused as only member."""
+    def call_async(self, path, method, *arguments, interactive=False, then=None):
+        """Starts a call; the returned list gets its reply or a Refused as only member, and is handed to then()."""
         result = []
 
         def done(connection, task):
@@ -257,6 +257,8 @@ class Caller:
                 result.append(connection.call_with_unix_fd_list_finish(task)[0].unpack())
             except GLib.Error as error:
                 result.append(_refused(error))
+            if then:
+                then(result)
 
         fds = Gio.UnixFDList.new()
         parameters = self._parameters(method, arguments, fds)
@@ -377,8 +379,8 @@ def _start_time():
 
 
 class Agent:
-    """A polkit authentication agent for one caller. It counts what it is asked and says yes or no at once;
-    for a yes it plays the part of polkit's helper, which root may."""
+    """A polkit authentication agent for one caller. It counts what it is asked and says yes or no at once, or
+    nothing (None); for a yes it plays the part of polkit's helper, which root may."""
 
     PATH = '/org/vmkit/test/Agent'
     XML = '''<node><interface name="org.freedesktop.PolicyKit1.AuthenticationAgent">
@@ -396,6 +398,7 @@ class Agent:
         self.caller = caller
         self.answer = answer
         self.prompts = []  # (action, message)
+        self.open = {}  # those that were not answered, by cookie
         self.identities = []  # for each prompt, the user IDs of which one has to authenticate
         self.before_answer = None
         interface = Gio.DBusNodeInfo.new_for_xml(self.XML).interfaces[0]
@@ -412,12 +415,16 @@ class Agent:
     def _called(self, _connection, _sender, _path, _interface, method, parameters, invocation):
         if method != 'BeginAuthentication':
             invocation.return_value(None)
+            self.open.pop(parameters.unpack()[0], None)
             return
         action, message, _icon, _details, cookie, identities = parameters.unpack()
         self.prompts.append((action, message))
         self.identities.append([details['uid'] for _kind, details in identities])
         if self.before_answer:
             self.before_answer()
+        if self.answer is None:
+            self.open[cookie] = invocation
+            return
         if not self.answer:
             invocation.return_dbus_error('org.freedesktop.PolicyKit1.Error.Failed', 'no')
             return

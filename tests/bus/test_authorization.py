@@ -150,6 +150,25 @@ class Waiting(fixture.BusTest):
         self.assertEqual(sum(r[0].name in REFUSALS for r in replies), 64)
 
 
+    def test_others_do_not_wait_behind_them(self):
+        """Of one user's questions a few are before polkit at a time, so another's is among the next ones."""
+        answered = []
+        polkitd = self.bus.processes['polkitd']
+        polkitd.send_signal(signal.SIGSTOP)
+        try:
+            callers = [self.bus.connect(fixture.ALICE) for _ in range(2)]
+            many = [caller.call_async(MANAGER, 'org.vmkit.Manager.CreateVM', 'waits', {}, then=answered.append)
+                    for caller in callers for _ in range(32)]
+            for caller in callers:      # what it sent before is there
+                self.refused('LimitExceeded', caller.manager, 'CreateVM', 'one-more', {})
+            one = self.bob.call_async(MANAGER, 'org.vmkit.Manager.CreateVM', 'one', {}, then=answered.append)
+            self.assertTrue(self.carol.manager('PlanVM', 'meanwhile', {})[0])
+        finally:
+            polkitd.send_signal(signal.SIGCONT)
+        wait_until(lambda: all(many) and one, 'all to be answered')
+        self.assertLess([reply is one for reply in answered].index(True), 32)
+
+
 class Owners(fixture.BusTest):
     """alice and bob may create VMs; that gives neither a right to the other's."""
 

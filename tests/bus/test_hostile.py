@@ -6,6 +6,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 
@@ -135,6 +137,91 @@ class Descriptors(Hostile):
                 connection.close()
         self.others_are_served()
         wait_until(lambda: self.n_descriptors() <= before + 8, 'vmkitd to close what it was sent')
+
+
+class Prompts(Hostile):
+    """Users who ask for passwords and do not answer."""
+
+    RULES = '''polkit.addRule(function(action, subject) {
+        if (action.id == "org.vmkit.create-vm" && action.lookup("vm") == subject.user + "s") return polkit.Result.YES;
+        });'''
+
+    CONNECTIONS = 4
+
+    def prompter(self, uid):
+        """Its process, and how many of its calls are prompted for and refused."""
+        process = subprocess.Popen([sys.executable, f'{fixture.SOURCE}/tests/bus/prompts.py', self.bus.address, str(uid),
+                                    str(self.CONNECTIONS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(self.end, process)
+        return process, tuple(map(int, process.stdout.readline().split()))
+
+    @staticmethod
+    def end(process):
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(fixture.TIMEOUT)
+
+    def test_they_lock_out_nobody(self):
+        owners = ((self.bob, self.bob.create('bobs')), (self.alice, self.alice.create('alices')))
+        outcomes = [self.prompter(uid)[1] for uid in (fixture.ALICE, fixture.CAROL)]
+        self.assertEqual(outcomes, [(3, 24 * self.CONNECTIONS - 3)] * 2)
+
+        for owner, vm in owners:
+            for member in ('Start', 'Pause', 'Resume', 'Stop'):
+                owner.succeed(owner.vm(vm, member, {}))
+            self.refused(fixture.REFUSALS, owner.manager, 'CreateVM', 'another', {})
+
+    def test_those_of_one_who_has_left_are_gone(self):
+        for _ in range(3):
+            process, outcome = self.prompter(fixture.ALICE)
+            self.assertEqual(outcome[0], 3)
+            self.end(process)
+            log = self.bus.log('vmkitd')
+            wait_until(lambda: not self.open_prompts(), 'polkit to take the prompts back')
+            self.assertNotIn('ended without an answer', log[self.log_start:])
+
+    def open_prompts(self):
+        """Whether a prompt of alice's is open: she has a place for one more where none is."""
+        caller = self.bus.connect(fixture.ALICE)
+        try:
+            agent = fixture.Agent(self.bus, caller, answer=False)
+            replies = [caller.call_async(MANAGER, 'org.vmkit.Manager.CreateVM', 'x', {}, interactive=True)
+                       for _ in range(3)]
+            wait_until(lambda: all(replies), 'the answers')
+            return len(agent.prompts) < 3
+        finally:
+            caller.close()
+
+    def test_a_prompt_goes_with_its_caller(self):
+        """The agent is told, while it is there itself."""
+        desktop, caller = self.bus.connect(fixture.BOB), self.bus.connect(fixture.BOB)
+        agent = fixture.Agent(self.bus, desktop, answer=None)
+        caller.call_async('/org/vmkit/device/0000_03_00_0', 'org.vmkit.Device.Reset', {}, interactive=True)
+        wait_until(lambda: agent.open, 'the prompt')
+        caller.close()
+        wait_until(lambda: not agent.open, 'the prompt to be taken back')
+        desktop.close()
+
+
+class PromptsThatLast(Hostile):
+    """Nobody answers: a prompt is over after a while, here a short one."""
+
+    @classmethod
+    def setUpClass(cls):
+        fixture.VMKITD_ENVIRONMENT['VMKIT_PROMPT_SECONDS'] = '1'
+        cls.addClassCleanup(fixture.VMKITD_ENVIRONMENT.pop, 'VMKIT_PROMPT_SECONDS')
+        super().setUpClass()
+
+    def test_a_prompt_is_taken_back(self):
+        caller = self.bus.connect(fixture.BOB)
+        self.addCleanup(caller.close)
+        agent = fixture.Agent(self.bus, caller, answer=None)
+        for _ in range(4):
+            error = self.refused(fixture.ACCESS_DENIED, agent.call, '/org/vmkit/device/0000_03_00_0',
+                                 'org.vmkit.Device.Reset', {})
+            self.assertIn('nobody has answered', error.message)
+            wait_until(lambda: not agent.open, 'the agent to be told')
+        self.assertEqual(len(agent.prompts), 4)
 
 
 class Lengths(Hostile):
