@@ -88,6 +88,11 @@ guest() {
         TIMEOUT=480 as alice guest "$VM" "$@"
 }
 
+# qemu_of VM: the process ID of its QEMU. By name there may be others, which libvirt starts to see what QEMU can do.
+qemu_of() {
+        lab_as root cat "/run/libvirt/qemu/$1.pid"
+}
+
 # json EXPRESSION: of the last output, which was one document, called d.
 json() {
         /usr/bin/python3 -c "import json, sys

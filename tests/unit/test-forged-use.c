@@ -50,7 +50,7 @@ static bool enter_namespaces(void) {
         return write_attribute_at(AT_FDCWD, "/proc/self/setgroups", "deny") >= 0 &&
                write_attribute_at(AT_FDCWD, "/proc/self/uid_map", map) >= 0 &&
                write_attribute_at(AT_FDCWD, "/proc/self/gid_map", map) >= 0 &&
-               mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) >= 0;
+               mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) >= 0;
 }
 
 /* A regular file that is called like the node, open and mapped. */
@@ -207,7 +207,7 @@ static void test_file(void **state) {
 }
 
 static void test_path(void **state) {
-        expect_free(forge_open, "comm", "test-forged-use");
+        expect_free(forge_open, "status", "\nUid:\t65534\t");
 }
 
 /* --- and what is no forgery ------------------------------------------------------------------- */
@@ -218,6 +218,7 @@ _Noreturn static void user_of(const char *node, int word_fd, int answer_fd) {
         char word = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0) != MAP_FAILED ? DONE : CANNOT;
 
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void) prctl(PR_SET_NAME, "real-user");
         while (write(answer_fd, &word, 1) == 1 && read(word_fd, &word, 1) == 1)
                 (void) close(fd);
         _exit(EXIT_SUCCESS);
@@ -264,7 +265,7 @@ static void test_real_use(void **state) {
         assert_int_equal(waitpid(pid, NULL, 0), pid);
         gone = inspect_with(usage_inspect_deep, t);
 
-        assert_non_null(strstr(opened, "/dev/zero is open in test-forged-use (PID "));
+        assert_non_null(strstr(opened, "/dev/zero is open in real-user (PID "));
         assert_string_equal(mapped, opened);
         assert_string_equal(gone, "");
 }

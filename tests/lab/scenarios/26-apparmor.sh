@@ -32,12 +32,13 @@ TIMEOUT=300 as alice vmkitctl create "$VM" @base --memory 1G --cpus 1 --gpu "$GP
         --ssh-key "$KEY" --start
 uuid_of "$VM"
 ours=$STATE/vms/$uuid profile=libvirt-$uuid
-as root sh -c 'cat "/proc/$(pgrep -x qemu-system-x86 | head -n 1)/attr/current"'
+qemu=$(qemu_of "$VM")
+as root cat "/proc/$qemu/attr/current"
 contains "$profile (enforce)"
 
 # What the progress of a start is read from: the kernel counts what VFIO has locked.
-as root sh -c "grep -qz '^$uuid\$' /proc/\$(pgrep -x qemu-system-x86)/cmdline &&
-        awk '/^VmLck:/ { exit \$2 < 1048576 }' /proc/\$(pgrep -x qemu-system-x86)/status"
+as root grep -qz "^$uuid\$" "/proc/$qemu/cmdline"
+as root awk '/^VmLck:/ { print; exit $2 < 1048576 }' "/proc/$qemu/status"
 
 # The disk is laid over the image, the seed has the key, and the guest runs on both.
 as root qemu-img info -U --output json "$ours/disk.qcow2"

@@ -94,10 +94,10 @@ driver "$GPU" vfio-pci
 
 # --- upgrade --------------------------------------------------------------------------------------------------
 
-qemu=$(lab_as root pgrep qemu-system)
+qemu=$(qemu_of "$VM")
 service=$(lab_as root systemctl show --property MainPID vmkitd.service)
 as root "${apt[@]}" install "./${next##*/}"
-[ "$(lab_as root pgrep qemu-system)" = "$qemu" ] || fail 'the VM is another than before'
+[ "$(qemu_of "$VM")" = "$qemu" ] && lab_as root test -e "/proc/$qemu" || fail 'the VM is another than before'
 [ "$(lab_as root systemctl show --property MainPID vmkitd.service)" != "$service" ] || fail 'an old vmkitd runs'
 as root systemctl is-active vmkitd.service vmkit-guests.service
 eventually 60 vm_is running || fail 'the VM does not run'
