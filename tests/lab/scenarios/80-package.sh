@@ -41,15 +41,12 @@ traces() {
 
 # disk: of the VM over-image, through the image that it lies over, as a checksum that ends up in $OUTPUT.
 disk() {
-        as root sh -ec 'cd /var/lib/vmkit/vms
-                for disk in */disk.qcow2; do
-                        ! qemu-img info "$disk" | grep -q ^backing || break
-                done
-                qemu-img info "$disk" | grep ^backing
-                qemu-img check -q "$disk"
-                qemu-img dd -f qcow2 -O raw bs=1M count=64 if="$disk" of=/root/disk.raw
+        as root sh -ec "cd /var/lib/vmkit/vms/$over
+                qemu-img info disk.qcow2 | grep ^backing
+                qemu-img check -q disk.qcow2
+                qemu-img dd -f qcow2 -O raw bs=1M count=64 if=disk.qcow2 of=/root/disk.raw
                 sha256sum /root/disk.raw
-                rm /root/disk.raw'
+                rm /root/disk.raw"
 }
 
 # For `eventually`: the service that was started anew has looked at libvirt.
@@ -119,6 +116,8 @@ as root systemctl is-active vmkitd.service
 as alice vmkitctl image import over "$IMAGE"
 as alice vmkitctl create over-image @over --memory 512M --cpus 1 --firmware bios --graphics none
 as alice vmkitctl image remove over
+as alice vmkitctl --json info over-image
+over=$(json "d['uuid']")
 disk
 contains /var/lib/vmkit/bases/
 cp "$OUTPUT" "$OUTPUT.before"
