@@ -15,6 +15,7 @@
 
 #define AT_ONCE_MAX 32      /* how many hosts are asked at a time */
 #define OUTPUT_MAX (16 * MIB)
+#define REMEDY_INDENT 2     /* a line that begins without one is ours */
 
 enum { OUT, ERR, _STREAM_MAX };
 
@@ -246,7 +247,7 @@ static void print_failure(json_object *member) {
         json_object *error = json_get(member, "error");
         if (error)
                 failure_print(json_string(member, "host"), json_string(error, "message"),
-                              json_string(error, "remedy"));
+                              json_string(error, "remedy"), REMEDY_INDENT);
 }
 
 static bool has_failed(json_object *members) {
@@ -274,7 +275,7 @@ static int print_fleet(const Args *args, json_object *members) {
         for (size_t i = 0; i < json_length(members); i++)
                 print_failure(json_at(members, i));
         if (fleet->hint && has_failed(members) && !args_has(args, "quiet"))
-                fprintf(stderr, "%s\n", fleet->hint);
+                print_text(stderr, "%s\n", fleet->hint);
         return 0;
 }
 

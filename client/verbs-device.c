@@ -212,15 +212,15 @@ static void print_device(json_object *d) {
         _cleanup_free_ char *status = device_status(d, &color);
         const char *driver = json_string(d, "driver");
 
-        printf("%s: %s%s, %s\n", json_string(d, "address"), driver ? "on " : "no driver",
-               driver ?: "", status);
+        print_text(stdout, "%s: %s%s, %s\n", json_string(d, "address") ?: "?", driver ? "on " : "no driver",
+                   driver ?: "", status);
 }
 
 /* An initramfs is the administrator's to make: it takes a while, and one that fails can keep the host from
  * booting. */
 static void print_reminder(void) {
-        fputs("An initramfs that was made before does not know of this: 'update-initramfs -u' or "
-              "'dracut --force' makes it anew.\n", stderr);
+        print_text(stderr, "An initramfs that was made before does not know of this: 'update-initramfs -u' or "
+                           "'dracut --force' makes it anew.\n");
 }
 
 static int report_device(Client *c, const char *path, Failure *failure) {

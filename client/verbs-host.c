@@ -15,9 +15,9 @@ static void print_remedy(const char *remedy, int indent) {
                 if (!text)
                         return;
                 if (text[0] == ' ')
-                        printf("    %s\n", text + strspn(text, " "));
+                        print_text(stdout, "    %s\n", text + strspn(text, " "));
                 else {
-                        printf("%*s", indent, "");
+                        print_text(stdout, "%*s", indent, "");
                         print_wrapped(stdout, indent, text);
                 }
         }
@@ -28,7 +28,7 @@ static void print_check(json_object *check, int id_width) {
         int indent = id_width + 4;
 
         print_mark(stdout, status);
-        printf(" %-*s  ", id_width, json_string(check, "id") ?: "-");
+        print_text(stdout, " %-*s  ", id_width, json_string(check, "id") ?: "-");
         print_wrapped(stdout, indent, json_string(check, "summary") ?: "");
 
         if (remedy && !streq_ptr(status, "ok"))
@@ -47,14 +47,14 @@ static size_t count_status(json_object *checks, const char *status) {
 static void print_verdict(json_object *checks, bool ready) {
         size_t failed = count_status(checks, "fail"), warned = count_status(checks, "warn");
 
-        printf("\n%s%s%s", color_of(stdout, ready ? COLOR_GREEN : COLOR_RED),
-               ready ? "This host is ready." : "This host is not ready.",
-               color_of(stdout, COLOR_OFF));
+        print_text(stdout, "\n");
+        print_colored(stdout, ready ? COLOR_GREEN : COLOR_RED, "%s",
+                      ready ? "This host is ready." : "This host is not ready.");
         if (failed > 0)
-                printf(" To do: %zu.", failed);
+                print_text(stdout, " To do: %zu.", failed);
         if (warned > 0)
-                printf(" Worth a look: %zu.", warned);
-        putchar('\n');
+                print_text(stdout, " Worth a look: %zu.", warned);
+        print_text(stdout, "\n");
 }
 
 static void print_checks(json_object *checks, bool ready) {
