@@ -192,7 +192,28 @@ static const Listing device_listing = {
         .none = "No such devices.",
 };
 
-const Fleet devices_fleet = { .listing = &device_listing };
+static const JsonField device_fields[] = {
+        { "address", json_type_string },
+        { "kind", json_type_string },
+        { "vendor_id", json_type_string },
+        { "device_id", json_type_string },
+        { "product", json_type_string },
+        { "driver", json_type_string },
+        { "iommu_group", json_type_int },
+        { "in_use", json_type_array, json_type_object },
+        { "available", json_type_boolean },
+        { "reserved", json_type_boolean },
+        { "vm", json_type_string },
+        { "assigned_to", json_type_array, json_type_string },
+        { "physical_function", json_type_string },
+        { "health", json_type_string },
+};
+
+const Fleet devices_fleet = {
+        .listing = &device_listing,
+        .fields = device_fields,
+        .n_fields = ELEMENTSOF(device_fields),
+};
 
 int verb_devices(Client *c, Failure *failure) {
         _cleanup_json_ json_object *documents = NULL;

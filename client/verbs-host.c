@@ -70,14 +70,14 @@ static void print_checks(json_object *checks, bool ready) {
 
 /* Several hosts: what is not well on each, and a row for one where all is. */
 
-static json_object *findings_of(json_object *document) {
-        json_object *checks = json_get(document, "checks"), *findings = json_object_new_array();
+static json_object *findings_of(json_object *checks) {
+        json_object *findings = json_object_new_array();
 
         for (size_t i = 0; i < json_length(checks); i++)
                 if (!streq_ptr(json_string(json_at(checks, i), "status"), "ok"))
                         json_object_array_add(findings, json_object_get(json_at(checks, i)));
 
-        if (checks && json_length(findings) == 0) {
+        if (json_length(findings) == 0) {
                 json_object *well = json_object_new_object();
 
                 json_set_string(well, "status", "ok");
@@ -110,8 +110,17 @@ static const Listing finding_listing = {
         .none = "No host has answered.",
 };
 
+static const JsonField check_fields[] = {
+        { "status", json_type_string },
+        { "id", json_type_string },
+        { "summary", json_type_string },
+};
+
 const Fleet check_fleet = {
         .listing = &finding_listing,
+        .key = "checks",
+        .fields = check_fields,
+        .n_fields = ELEMENTSOF(check_fields),
         .rows = findings_of,
         .hint = "'vmkitctl -H HOST check' says what to do about it.",
         .exit_tells = true,

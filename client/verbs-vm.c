@@ -106,7 +106,17 @@ static const Listing vm_listing = {
         .none = "There are no VMs.",
 };
 
-const Fleet list_fleet = { .listing = &vm_listing };
+static const JsonField vm_fields[] = {
+        { "name", json_type_string },
+        { "state", json_type_string },
+        { "owner", json_type_int },
+        { "owner_name", json_type_string },
+        { "memory_bytes", json_type_int },
+        { "cpus", json_type_int },
+        { "devices", json_type_array, json_type_string },
+};
+
+const Fleet list_fleet = { .listing = &vm_listing, .fields = vm_fields, .n_fields = ELEMENTSOF(vm_fields) };
 
 int verb_list(Client *c, Failure *failure) {
         _cleanup_json_ json_object *vms = NULL;
