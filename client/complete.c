@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 
+#include "base/printable.h"
 #include "client.h"
 #include "complete.h"
 #include "device.h"
@@ -27,14 +28,25 @@ typedef struct Completion {
 
 /* Offers */
 
+static bool is_plain(const char *s) {
+        _cleanup_free_ char *printable = strdup(s);
+
+        if (printable)
+                make_printable(printable, SIZE_MAX);
+        return streq_ptr(printable, s);
+}
+
+/* A name that is not shown as it is could not be completed to what it is either. */
 static void offer(const Completion *c, const char *candidate, const char *description) {
-        if (!str_after(candidate, c->word))
+        if (!str_after(candidate, c->word) || !is_plain(candidate))
                 return;
 
-        printf("%.*s%s", c->prefix_length, c->prefix ?: "", candidate);
-        if (!str_empty(description))
-                printf("\t%s", description);
-        putchar('\n');
+        print_text(stdout, "%.*s%s", c->prefix_length, c->prefix ?: "", candidate);
+        if (!str_empty(description)) {
+                putchar('\t');
+                print_text(stdout, "%s", description);
+        }
+        print_text(stdout, "\n");
 }
 
 static void offer_options(const Completion *c, const OptionSpec *specs) {
@@ -175,9 +187,9 @@ static void offer_thing(const Completion *c, const char *thing) {
                 offer_rows(c, "ListDevices", "a{sv}", offer_device);
         else if (streq(thing, "IMAGE")) {
                 offer_rows(c, "ListImages", "", offer_stored_image);
-                puts(":files");
+                print_text(stdout, ":files\n");
         } else if (streq(thing, "FILE"))
-                puts(":files");
+                print_text(stdout, ":files\n");
         else if (streq(thing, "JOB"))
                 offer_jobs(c);
         else if (streq(thing, "CODE"))
@@ -185,7 +197,7 @@ static void offer_thing(const Completion *c, const char *thing) {
         else if (streq(thing, "COMMAND"))
                 offer_verbs(c);
         else if (str_after(thing, "[USER@]HOST"))
-                puts(":hosts");
+                print_text(stdout, ":hosts\n");
 }
 
 /* "none|user|NETWORK" */

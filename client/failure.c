@@ -3,11 +3,11 @@
 /* Failures carry D-Bus error names wherever they come from, so that one table gives the exit code
  * and one shared with the daemon gives the remedy. */
 
-#include <json-c/json.h>
 #include <stdarg.h>
 
 #include "dbus/errors.h"
 #include "failure.h"
+#include "json.h"
 #include "permission.h"
 #include "terminal.h"
 
@@ -216,13 +216,10 @@ json_object *failure_document(const Failure *failure) {
 }
 
 static void report_json(const Failure *failure) {
-        json_object *document = json_object_new_object();
+        _cleanup_json_ json_object *document = json_object_new_object();
 
         json_object_object_add(document, "error", failure_document(failure));
-
-        fprintf(stderr, "%s\n",
-                json_object_to_json_string_ext(document, JSON_C_TO_STRING_NOSLASHESCAPE));
-        json_object_put(document);
+        json_print_line(stderr, document);
 }
 
 static bool ends_sentence(const char *s) {
@@ -230,24 +227,27 @@ static bool ends_sentence(const char *s) {
         return n > 0 && strchr(".?!:", s[n - 1]);
 }
 
-void failure_print(const char *label, const char *message, const char *remedy) {
+void failure_print(const char *label, const char *message, const char *remedy, int remedy_indent) {
         _cleanup_free_ char *sentence = NULL;
 
         message = message ?: "Failed";
         if (asprintf(&sentence, "%s%s", message, ends_sentence(message) ? "" : ".") < 0)
                 return;
 
-        fprintf(stderr, "%s%s:%s ", color_of(stderr, COLOR_RED), label, color_of(stderr, COLOR_OFF));
+        print_colored(stderr, COLOR_RED, "%s:", label);
+        print_text(stderr, " ");
         print_wrapped(stderr, text_columns(label) + 2, sentence);
-        if (remedy)
-                print_wrapped(stderr, 0, remedy);
+        if (!remedy)
+                return;
+        print_text(stderr, "%*s", remedy_indent, "");
+        print_wrapped(stderr, remedy_indent, remedy);
 }
 
 int failure_report(const Failure *failure, bool json) {
         if (json)
                 report_json(failure);
         else
-                failure_print("Error", failure->message, failure->remedy);
+                failure_print("Error", failure->message, failure->remedy, 0);
 
         return failure->exit_code ?: EXIT_FAILED;
 }

@@ -63,8 +63,8 @@ bool failure_is_gone(const Failure *failure);
 /* {name, message, remedy} */
 struct json_object *failure_document(const Failure *failure);
 
-/* What happened and why, behind a label, and what to do on a line of its own, to stderr. */
-void failure_print(const char *label, const char *message, const char *remedy);
+/* What happened and why, behind a label, and what to do on lines of its own, to stderr. */
+void failure_print(const char *label, const char *message, const char *remedy, int remedy_indent);
 
 /* Prints to stderr, as text or as one JSON document, and returns the exit code. */
 int failure_report(const Failure *failure, bool json);

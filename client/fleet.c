@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "base/printable.h"
 #include "base/strv.h"
 #include "dbus/errors.h"
 #include "fleet.h"
@@ -15,6 +16,7 @@
 
 #define AT_ONCE_MAX 32      /* how many hosts are asked at a time */
 #define OUTPUT_MAX (16 * MIB)
+#define REMEDY_INDENT 2     /* a line that begins without one is ours */
 
 enum { OUT, ERR, _STREAM_MAX };
 
@@ -30,7 +32,6 @@ typedef struct Member {
         pid_t pid; /* 0: not started */
         Stream streams[_STREAM_MAX];
         int status; /* what ssh exited with */
-        int exit_code;
         bool ended;
 } Member;
 
@@ -109,17 +110,22 @@ static int start_member(Run *run, Member *m) {
 
 /* Collecting */
 
-static void take(Stream *stream) {
+static void take(Member *m, Stream *stream) {
         char buffer[8192];
         ssize_t n = read(stream->fd, buffer, sizeof buffer);
 
         if (n > 0 && stream->size + (size_t) n <= OUTPUT_MAX) {
                 fwrite(buffer, 1, (size_t) n, stream->file);
                 fflush(stream->file); /* sets text and size */
-        } else if (n >= 0 || (errno != EINTR && errno != EAGAIN)) {
-                close_fd(stream->fd);
-                stream->fd = -EBADF;
+                return;
         }
+        if (n < 0 && (errno == EINTR || errno == EAGAIN))
+                return;
+
+        if (n > 0)
+                (void) kill(m->pid, SIGTERM); /* whoever sends so much may go on without end */
+        close_fd(stream->fd);
+        stream->fd = -EBADF;
 }
 
 /* Neither ssh without a connection nor a shell without vmkitctl has asked the service. */
@@ -135,7 +141,6 @@ static void end_member(Run *run, Member *m) {
                         return;
 
         m->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-        m->exit_code = is_unreachable(m->status) ? EXIT_UNREACHABLE : m->status;
         m->ended = true;
         run->running--;
 }
@@ -161,7 +166,7 @@ static int collect(Run *run) {
                 Member *m = run->members + i / _STREAM_MAX;
 
                 if (fds[i].revents)
-                        take(&m->streams[i % _STREAM_MAX]);
+                        take(m, &m->streams[i % _STREAM_MAX]);
                 if (is_over(m))
                         end_member(run, m);
         }
@@ -188,9 +193,11 @@ static int ask_all(Run *run) {
 
 /* The answer */
 
-/* What ssh itself said last is why it failed. */
-static char *last_line(const char *text) {
-        const char *end = text + strlen(text);
+#define SAID_MAX 1024
+
+/* What ssh itself, or the shell over there, said last is why it failed. */
+static char *last_line(const Stream *stream) {
+        const char *text = stream->text ?: "", *end = text + stream->size;
 
         while (end > text && strchr("\r\n", end[-1]))
                 end--;
@@ -200,9 +207,22 @@ static char *last_line(const char *text) {
         return strndup(start, (size_t) (end - start));
 }
 
-static json_object *own_error(const Member *m, const char *said) {
+static json_object *no_answer(const Member *m) {
         _cleanup_failure_ Failure failure = { 0 };
 
+        (void) failure_set(&failure, VMKIT_ERROR_PREFIX "Internal",
+                           "'%s' sent no answer that this version understands", m->host);
+        failure_advise(&failure, "See that the same version of vmkit is installed on '%s' as here, where "
+                                 "'vmkitctl --version' shows it, and that its shell says nothing on standard output.",
+                       m->host);
+        return failure_document(&failure);
+}
+
+static json_object *own_error(const Member *m, char *said) {
+        _cleanup_failure_ Failure failure = { 0 };
+
+        if (said)
+                make_printable(said, SAID_MAX);
         if (is_unreachable(m->status))
                 (void) remote_unreachable(&failure, m->host, m->status, said);
         else
@@ -211,28 +231,76 @@ static json_object *own_error(const Member *m, const char *said) {
         return failure_document(&failure);
 }
 
-/* Whatever ssh and the shell over there had to say comes before it. */
-static json_object *error_of(const Member *m) {
-        _cleanup_free_ char *said = last_line(m->streams[ERR].text ?: "");
-        _cleanup_json_ json_object *document = json_tokener_parse(said ?: "");
-        json_object *error = json_get(document, "error");
+static const JsonField error_fields[] = {
+        { "message", json_type_string },
+        { "name", json_type_string },
+        { "remedy", json_type_string },
+};
 
-        return error ? json_object_get(error) : own_error(m, said);
+/* {error: {name, message, remedy}}, which came from the service over there. NULL: it is something else. */
+static json_object *told_error(json_object *document) {
+        static const char *const keys[] = { "name", "message", "remedy" };
+        _cleanup_json_ json_object *one = json_object_new_array(), *picked = NULL;
+
+        json_object_array_add(one, json_object_get(json_get(document, "error")));
+        if (!json_are_rows(one, error_fields, ELEMENTSOF(error_fields)))
+                return NULL;
+
+        picked = json_pick_fields(one, keys, ELEMENTSOF(keys));
+        return json_object_get(json_at(picked, 0));
 }
 
-static json_object *member_document(const Member *m) {
-        json_object *d = json_object_new_object(), *result = json_tokener_parse(m->streams[OUT].text ?: "");
+/* Whatever ssh and the shell over there had to say comes before it. */
+static json_object *error_of(const Member *m) {
+        _cleanup_free_ char *said = last_line(&m->streams[ERR]);
+        _cleanup_json_ json_object *document = json_parse(said ?: "", strlen(said ?: ""));
+        json_object *error = told_error(document);
+
+        if (error)
+                return error;
+        if (is_unreachable(m->status))
+                return own_error(m, said);
+        return document || m->status == EXIT_DONE || m->streams[OUT].size > 0 ? no_answer(m) : own_error(m, said);
+}
+
+static json_object *rows_in(const Fleet *fleet, json_object *result) {
+        return fleet->key ? json_get(result, fleet->key) : result;
+}
+
+/* What is not well on a host is an answer too (exit code 1 of check). NULL: there is none. */
+static json_object *result_of(const Fleet *fleet, const Member *m) {
+        const Stream *out = &m->streams[OUT];
+        _cleanup_json_ json_object *result = NULL;
+
+        if (m->status != EXIT_DONE && !(fleet->exit_tells && m->status == EXIT_FAILED))
+                return NULL;
+
+        result = json_parse(out->text ?: "", out->size);
+        return json_are_rows(rows_in(fleet, result), fleet->fields, fleet->n_fields) ? TAKE_PTR(result) : NULL;
+}
+
+/* Only what vmkitctl says by its exit code is taken over, and never that all is done when it is not. */
+static int exit_code_of(const Member *m, bool answered) {
+        if (is_unreachable(m->status))
+                return EXIT_UNREACHABLE;
+        if (m->status > EXIT_UNREACHABLE || (m->status == EXIT_DONE && !answered))
+                return EXIT_FAILED;
+        return m->status;
+}
+
+static json_object *member_document(const Fleet *fleet, const Member *m) {
+        json_object *d = json_object_new_object(), *result = result_of(fleet, m);
 
         json_set_string(d, "host", m->host);
-        json_object_object_add(d, "exit_code", json_object_new_int(m->exit_code));
+        json_object_object_add(d, "exit_code", json_object_new_int(exit_code_of(m, result)));
         json_object_object_add(d, "result", result);
         json_object_object_add(d, "error", result ? NULL : error_of(m));
         return d;
 }
 
 static void add_rows(const Fleet *fleet, json_object *member, json_object *rows) {
-        json_object *result = json_get(member, "result");
-        _cleanup_json_ json_object *own = fleet->rows ? fleet->rows(result) : json_object_get(result);
+        json_object *all = rows_in(fleet, json_get(member, "result"));
+        _cleanup_json_ json_object *own = all && fleet->rows ? fleet->rows(all) : json_object_get(all);
 
         for (size_t i = 0; i < json_length(own); i++) {
                 json_object *row = json_object_get(json_at(own, i));
@@ -246,12 +314,13 @@ static void print_failure(json_object *member) {
         json_object *error = json_get(member, "error");
         if (error)
                 failure_print(json_string(member, "host"), json_string(error, "message"),
-                              json_string(error, "remedy"));
+                              json_string(error, "remedy"), REMEDY_INDENT);
 }
 
-static bool has_failed(json_object *members) {
+static bool is_one_unwell(json_object *members) {
         for (size_t i = 0; i < json_length(members); i++)
-                if (json_int(json_at(members, i), "exit_code", 0) == EXIT_FAILED)
+                if (json_has(json_at(members, i), "result") &&
+                    json_int(json_at(members, i), "exit_code", 0) == EXIT_FAILED)
                         return true;
 
         return false;
@@ -273,8 +342,8 @@ static int print_fleet(const Args *args, json_object *members) {
 
         for (size_t i = 0; i < json_length(members); i++)
                 print_failure(json_at(members, i));
-        if (fleet->hint && has_failed(members) && !args_has(args, "quiet"))
-                fprintf(stderr, "%s\n", fleet->hint);
+        if (fleet->hint && is_one_unwell(members) && !args_has(args, "quiet"))
+                print_text(stderr, "%s\n", fleet->hint);
         return 0;
 }
 
@@ -283,8 +352,10 @@ static int show(const Args *args, const Run *run) {
         int exit_code = EXIT_DONE, r = 0;
 
         for (size_t i = 0; i < run->n; i++) {
-                json_object_array_add(members, member_document(run->members + i));
-                exit_code = MAX(exit_code, run->members[i].exit_code);
+                json_object *member = member_document(args->verb->fleet, run->members + i);
+
+                json_object_array_add(members, member);
+                exit_code = MAX(exit_code, (int) json_int(member, "exit_code", EXIT_FAILED));
         }
 
         if (args_has(args, "json"))

@@ -8,7 +8,10 @@
 
 struct Fleet {
         const Listing *listing;
-        json_object *(*rows)(json_object *result); /* the rows of a host's document; NULL: it is an array of them */
+        const char *key; /* under which a host's document has its rows; NULL: it is an array of them */
+        const JsonField *fields; /* of each row */
+        size_t n_fields;
+        json_object *(*rows)(json_object *all); /* a new array of those that are shown; NULL: all are */
         const char *hint;                          /* said at the end if not all is well; may be NULL */
         bool exit_tells;                           /* with --quiet the exit code is the answer */
 };

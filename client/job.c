@@ -11,6 +11,7 @@
 #include "dict.h"
 #include "job.h"
 #include "progress.h"
+#include "terminal.h"
 
 #define MATCH_JOBS                                                                              \
         "type='signal',sender='" VMKIT_SERVICE "',path_namespace='" VMKIT_ROOT "/job'"
@@ -179,7 +180,7 @@ static int left_running(Waiter *w, Failure *failure) {
 static void note_refusal(Waiter *w, const Failure *failure) {
         progress_clear(&w->progress);
         if (!w->c->json)
-                fprintf(stderr, "The job goes on: %s\n", failure->message);
+                print_text(stderr, "The job goes on: %s\n", failure->message);
 }
 
 static void ask_to_cancel(Waiter *w) {
@@ -284,7 +285,7 @@ static void show_note(Waiter *w) {
         const char *note = json_string(w->properties, "Note");
 
         if (note && !w->c->quiet)
-                fprintf(stderr, "Note: %s\n", note);
+                print_text(stderr, "Note: %s\n", note);
 }
 
 static int outcome(Waiter *w, Failure *failure) {
@@ -309,7 +310,7 @@ static int announce(Waiter *w) {
                                        json_object_new_int64(atoll(job_id(w->path))));
                 json_print(document);
         } else if (!w->c->quiet)
-                printf("job %s\n", job_id(w->path));
+                print_text(stdout, "job %s\n", job_id(w->path));
 
         return 0;
 }

@@ -2,6 +2,9 @@
 
 /* A walk over the signature of a message, one function per kind of container. */
 
+#include <limits.h>
+
+#include "base/printable.h"
 #include "json.h"
 
 /* json-c would write 0.05 as 0.050000000000000003. */
@@ -241,6 +244,69 @@ bool json_has(json_object *object, const char *key) {
         return json_get(object, key);
 }
 
+static bool is_of_type(json_object *value, const JsonField *field) {
+        if (!value)
+                return true;
+        if (!json_object_is_type(value, field->type))
+                return false;
+
+        for (size_t i = 0; i < json_length(value); i++)
+                if (!json_object_is_type(json_at(value, i), field->element))
+                        return false;
+        return true;
+}
+
+static bool is_row(json_object *value, const JsonField *fields, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if (!is_of_type(json_get(value, fields[i].key), &fields[i]))
+                        return false;
+
+        return json_has(value, fields[0].key);
+}
+
+bool json_are_rows(json_object *value, const JsonField *fields, size_t n) {
+        for (size_t i = 0; i < json_length(value); i++)
+                if (!is_row(json_at(value, i), fields, n))
+                        return false;
+
+        return json_object_is_type(value, json_type_array);
+}
+
+/* A row of devices has some 60 of them, and no host has thousands of functions. An empty object takes two bytes
+ * here, and hundreds in memory. */
+#define VALUES_MAX 500000
+
+/* No fewer than the values that are in it: before each stands one of these. */
+static size_t count_separators(const char *text, size_t size) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < size; i++)
+                n += text[i] == ',' || text[i] == ':' || text[i] == '[' || text[i] == '{';
+        return n;
+}
+
+json_object *json_parse(const char *text, size_t size) {
+        struct json_tokener *tokener;
+        json_object *document = NULL;
+
+        if (size > INT_MAX || count_separators(text, size) > VALUES_MAX)
+                return NULL;
+        tokener = json_tokener_new();
+        if (!tokener)
+                return NULL;
+
+        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+        document = json_tokener_parse_ex(tokener, text, (int) size);
+        if (json_tokener_get_error(tokener) != json_tokener_success ||
+            json_tokener_get_parse_end(tokener) != size) {
+                json_object_put(document);
+                document = NULL;
+        }
+
+        json_tokener_free(tokener);
+        return document;
+}
+
 /* A reference to the value; NULL for an empty string and for the path "/", which say nothing. */
 static json_object *said(json_object *value) {
         const char *s = string_of(value);
@@ -295,13 +361,30 @@ json_object *json_pick_fields(json_object *objects, const char *const *keys, siz
         return array;
 }
 
-void json_print(json_object *document) {
-        puts(json_object_to_json_string_ext(document, JSON_C_TO_STRING_PRETTY |
-                                                              JSON_C_TO_STRING_SPACED |
-                                                              JSON_C_TO_STRING_NOSLASHESCAPE));
+/* json-c escapes the control characters of ASCII but DEL, and checks no encoding. What else a terminal obeys stands
+ * in strings and keys only, where an escape means the same. */
+static void print_escaped(FILE *stream, const char *text) {
+        size_t n;
+
+        for (const char *p = text; *p; p += MAX(n, (size_t) 1)) {
+                uint32_t c = 0xfffd; /* for what is no character */
+
+                n = utf8_character(p, &c);
+                if (n > 0 && (is_printable(c) || c == '\n'))
+                        fwrite(p, 1, n, stream);
+                else
+                        fprintf(stream, "\\u%04x", c);
+        }
+        fputc('\n', stream);
 }
 
-void json_print_line(json_object *document) {
-        puts(json_object_to_json_string_ext(document, JSON_C_TO_STRING_NOSLASHESCAPE));
-        fflush(stdout);
+void json_print(json_object *document) {
+        print_escaped(stdout, json_object_to_json_string_ext(document, JSON_C_TO_STRING_PRETTY |
+                                                                               JSON_C_TO_STRING_SPACED |
+                                                                               JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
+void json_print_line(FILE *stream, json_object *document) {
+        print_escaped(stream, json_object_to_json_string_ext(document, JSON_C_TO_STRING_NOSLASHESCAPE));
+        fflush(stream);
 }

@@ -5,6 +5,7 @@
  * that the service does not have is simply absent. */
 
 #include <json-c/json.h>
+#include <stdio.h>
 #include <systemd/sd-bus.h>
 
 #include "base/util.h"
@@ -34,6 +35,18 @@ bool json_flag(json_object *object, const char *key);
 int64_t json_int(json_object *object, const char *key, int64_t missing);
 bool json_has(json_object *object, const char *key);
 
+/* A key of an object that comes from elsewhere, and the type of what it may have beside null. */
+typedef struct JsonField {
+        const char *key;
+        json_type type, element; /* of an array: what is in it */
+} JsonField;
+
+/* An array of objects, none of whose fields has another type, and whose first field each of them has. */
+bool json_are_rows(json_object *value, const JsonField *fields, size_t n);
+
+/* The one document that the text is, NULL if it is none, or one that is too large. */
+json_object *json_parse(const char *text, size_t size);
+
 /* object[to] = from[key], or null; empty strings and the object path "/" become null too. */
 void json_copy(json_object *object, const char *to, json_object *from, const char *key);
 
@@ -46,5 +59,6 @@ json_object *json_name_fields(json_object *structs, const char *const *keys, siz
 /* An array of objects with exactly these keys of the given ones. */
 json_object *json_pick_fields(json_object *objects, const char *const *keys, size_t n);
 
+/* Characters that a terminal would obey are escaped, in strings and in keys. */
 void json_print(json_object *document);
-void json_print_line(json_object *document);
+void json_print_line(FILE *stream, json_object *document);

@@ -27,7 +27,7 @@ int listing_show(const Args *args, const Listing *listing, json_object *rows) {
         else if (json_length(rows) > 0)
                 return listing_print(listing, rows);
         else if (!args_has(args, "quiet"))
-                fprintf(stderr, "%s\n", listing->none);
+                print_text(stderr, "%s\n", listing->none);
 
         return EXIT_DONE;
 }

@@ -4,6 +4,7 @@
  * takes what room is left. */
 
 #include "base/parse.h"
+#include "base/printable.h"
 #include "progress.h"
 #include "terminal.h"
 
@@ -18,8 +19,8 @@ Progress progress_new(bool quiet) {
         return (Progress) { .enabled = !quiet && isatty(STDERR_FILENO), .fraction = -1 };
 }
 
-static void begin(Progress *p, const char *phase, double fraction, uint64_t now) {
-        snprintf(p->phase, sizeof p->phase, "%s", phase);
+static void begin(Progress *p, const char phase[PROGRESS_PHASE_MAX], double fraction, uint64_t now) {
+        strcpy(p->phase, phase);
         p->began = p->measured = now;
         p->measured_fraction = MAX(fraction, 0.0);
         p->rate = 0;
@@ -38,8 +39,12 @@ static void measure(Progress *p, uint64_t now) {
 }
 
 void progress_set(Progress *p, const char *phase, double fraction, uint64_t bytes, uint64_t now) {
-        if (strncmp(p->phase, phase, sizeof p->phase - 1) != 0)
-                begin(p, phase, fraction, now);
+        char shown[PROGRESS_PHASE_MAX];
+
+        snprintf(shown, sizeof shown, "%s", phase);
+        make_printable(shown, SIZE_MAX);
+        if (!streq(p->phase, shown))
+                begin(p, shown, fraction, now);
 
         p->fraction = MIN(fraction, 1.0);
         p->bytes = bytes;

@@ -2,7 +2,7 @@
 
 /* Cells are kept row after row in one array; widths are settled when everything is there. */
 
-#include "base/util.h"
+#include "base/printable.h"
 #include "table.h"
 
 #define GAP 2
@@ -13,10 +13,13 @@ void table_add_colored(Table *table, Color color, const char *text) {
 
         if (cells)
                 table->cells = cells;
-        if (copy)
-                table->cells[table->n_cells++] = (Cell) { copy, color };
-        else
+        if (!copy) {
                 table->failed = true;
+                return;
+        }
+
+        make_printable(copy, SIZE_MAX);
+        table->cells[table->n_cells++] = (Cell) { copy, color };
 }
 
 void table_add(Table *table, const char *text) {
@@ -63,18 +66,18 @@ void table_layout(const Table *table, int width, int *ret_widths) {
 
 static void pad(FILE *stream, int columns) {
         if (columns > 0)
-                fprintf(stream, "%*s", columns, "");
+                print_text(stream, "%*s", columns, "");
 }
 
 /* Returns the columns printed. */
 static int print_cut(FILE *stream, const char *text, int width) {
         if (text_columns(text) <= width) {
-                fputs(text, stream);
+                print_text(stream, "%s", text);
                 return text_columns(text);
         }
 
         size_t n = text_fit(text, width - 1);
-        fprintf(stream, "%.*s%s", (int) n, text, ellipsis());
+        print_text(stream, "%.*s%s", (int) n, text, ellipsis());
         return width;
 }
 
@@ -84,10 +87,10 @@ static void print_cell(FILE *stream, const Column *column, const char *text, Col
                 pad(stream, width - text_columns(text));
 
         if (color != COLOR_OFF)
-                fputs(color_of(stream, color), stream);
+                print_color(stream, color);
         int printed = print_cut(stream, text, width);
         if (color != COLOR_OFF)
-                fputs(color_of(stream, COLOR_OFF), stream);
+                print_color(stream, COLOR_OFF);
 
         if (!last)
                 pad(stream, (column->right ? 0 : width - printed) + GAP);
@@ -98,7 +101,7 @@ static void print_row(const Table *table, FILE *stream, const Cell *cells, const
                 print_cell(stream, &table->columns[i], cells[i].text, cells[i].color, widths[i],
                            i + 1 == table->n_columns);
 
-        fputc('\n', stream);
+        print_text(stream, "\n");
 }
 
 static void print_titles(const Table *table, FILE *stream, const int *widths) {
@@ -106,7 +109,7 @@ static void print_titles(const Table *table, FILE *stream, const int *widths) {
                 print_cell(stream, &table->columns[i], table->columns[i].title, COLOR_BOLD,
                            widths[i], i + 1 == table->n_columns);
 
-        fputc('\n', stream);
+        print_text(stream, "\n");
 }
 
 int table_print(const Table *table, FILE *stream) {

@@ -31,8 +31,8 @@ typedef struct Table {
         bool failed; /* memory was short for a cell */
 } Table;
 
-/* Adds the next cell of the current row; text may be NULL (shown as "-"). Whether all could be added is
- * what table_print() says. */
+/* Adds the next cell of the current row; text may be NULL (shown as "-"), and what is not printable
+ * in it becomes '?'. Whether all could be added is what table_print() says. */
 void table_add(Table *table, const char *text);
 void table_add_colored(Table *table, Color color, const char *text);
 

@@ -4,9 +4,11 @@
 
 #include <langinfo.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <sys/ioctl.h>
 #include <wchar.h>
 
+#include "base/printable.h"
 #include "base/util.h"
 #include "terminal.h"
 
@@ -17,13 +19,14 @@ static bool stream_colored(FILE *stream) {
                !streq(term, "dumb");
 }
 
-const char *color_of(FILE *stream, Color color) {
+void print_color(FILE *stream, Color color) {
         static const char *const sequences[_COLOR_MAX] = {
                 [COLOR_OFF] = "\033[0m",  [COLOR_BOLD] = "\033[1m",   [COLOR_DIM] = "\033[2m",
                 [COLOR_RED] = "\033[31m", [COLOR_GREEN] = "\033[32m", [COLOR_YELLOW] = "\033[33m",
         };
 
-        return stream_colored(stream) ? sequences[color] : "";
+        if (stream_colored(stream))
+                fputs(sequences[color], stream);
 }
 
 bool terminal_utf8(void) {
@@ -72,8 +75,7 @@ Color status_color(const char *status) {
 void print_mark(FILE *stream, const char *status) {
         const Style *style = style_of(status);
 
-        fprintf(stream, "%s%s%s", color_of(stream, style->color), mark_text(style->mark),
-                color_of(stream, COLOR_OFF));
+        print_colored(stream, style->color, "%s", mark_text(style->mark));
 }
 
 const char *ellipsis(void) {
@@ -158,7 +160,7 @@ static size_t line_length(const char *text, int columns) {
         return strcspn(text, " \n"); /* one word longer than the line */
 }
 
-void print_wrapped(FILE *stream, int indent, const char *text) {
+static void print_lines(FILE *stream, int indent, const char *text) {
         int width = terminal_columns(stream) ?: INT_MAX;
         bool first = true;
 
@@ -170,4 +172,68 @@ void print_wrapped(FILE *stream, int indent, const char *text) {
                 text += *text != '\0'; /* the space or newline it was broken at */
                 first = false;
         } while (*text);
+}
+
+void print_wrapped(FILE *stream, int indent, const char *text) {
+        _cleanup_free_ char *lines = strdup(text);
+
+        if (!lines)
+                return;
+        for (char *line = lines, *end; *line; line = end) {
+                end = strchrnul(line, '\n');
+
+                char separator = *end;
+                *end = '\0';
+                make_printable(line, SIZE_MAX);
+                *end = separator;
+                end += separator != '\0';
+        }
+
+        print_lines(stream, indent, lines);
+}
+
+/* Text */
+
+static size_t newlines_at_end(const char *s) {
+        size_t n = strlen(s), count = 0;
+
+        while (count < n && s[n - count - 1] == '\n')
+                count++;
+        return count;
+}
+
+_printf_(2, 0) static void print_valist(FILE *stream, const char *format, va_list ap) {
+        _cleanup_free_ char *text = NULL;
+
+        if (vasprintf(&text, format, ap) < 0) {
+                text = NULL;
+                return;
+        }
+
+        size_t before = strspn(format, "\n"), after = format[before] ? newlines_at_end(format) : 0;
+        char *end = text + strlen(text) - after;
+
+        *end = '\0';
+        make_printable(text + before, SIZE_MAX);
+        if (after > 0)
+                *end = '\n';
+        fputs(text, stream);
+}
+
+void print_text(FILE *stream, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        print_valist(stream, format, ap);
+        va_end(ap);
+}
+
+void print_colored(FILE *stream, Color color, const char *format, ...) {
+        va_list ap;
+
+        print_color(stream, color);
+        va_start(ap, format);
+        print_valist(stream, format, ap);
+        va_end(ap);
+        print_color(stream, COLOR_OFF);
 }

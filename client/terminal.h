@@ -2,10 +2,15 @@
 #pragma once
 
 /* What the terminal can show: colours, width, UTF-8. Everything is decided per stream, so that a
- * pipe gets plain text while the messages beside it stay coloured. */
+ * pipe gets plain text while the messages beside it stay coloured.
+ *
+ * Names, messages and what devices call themselves are chosen by others, who shall not steer the
+ * terminal with them: text goes out by the functions here, which make it printable. */
 
 #include <stdbool.h>
 #include <stdio.h>
+
+#include "base/util.h"
 
 typedef enum Color {
         COLOR_OFF,
@@ -26,8 +31,8 @@ typedef enum Mark {
         _MARK_MAX,
 } Mark;
 
-/* The escape sequence, or "" where colour is not wanted (no terminal, NO_COLOR, TERM=dumb). */
-const char *color_of(FILE *stream, Color color);
+/* From here on, where colour is wanted (a terminal, without NO_COLOR and TERM=dumb). */
+void print_color(FILE *stream, Color color);
 
 /* A one-column sign, in UTF-8 or ASCII. */
 const char *mark_text(Mark mark);
@@ -53,6 +58,14 @@ int text_columns(const char *s);
 /* The number of bytes of s that fit into columns. */
 size_t text_fit(const char *s, int columns);
 
+/* Newlines at the beginning and the end of the format are printed; all others, which come from the
+ * arguments then, and control characters become '?'. */
+void print_text(FILE *stream, const char *format, ...) _printf_(2, 3);
+
+/* The same in a colour. */
+void print_colored(FILE *stream, Color color, const char *format, ...) _printf_(3, 4);
+
 /* Text that follows others on a line, wrapped at words to the width of the terminal, its later
- * lines indented to the same column. Newlines in the text stay. Into a pipe nothing is wrapped. */
+ * lines indented to the same column. Newlines in the text stay, other control characters become
+ * '?'. Into a pipe nothing is wrapped. */
 void print_wrapped(FILE *stream, int indent, const char *text);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* console: the terminal in raw mode and the guest's serial port, joined until Ctrl-]. */
+/* console: the terminal in raw mode and the guest's serial port, joined until Ctrl-]. What the guest sends is
+ * made for a terminal, and reaches this one as it is. */
 
 #include <signal.h>
 #include <termios.h>
 
 #include "client.h"
 #include "relay.h"
+#include "terminal.h"
 #include "verbs.h"
 
 #define DETACH 0x1d /* Ctrl-] */
@@ -107,9 +109,8 @@ static int open_console(Client *c, const char *name, int *ret, Failure *failure)
         return r < 0 ? r : client_descriptor(c, path, "OpenConsole", NULL, ret, failure);
 }
 
-static void say(Client *c, const char *before, const char *name, const char *after) {
-        if (!c->quiet && isatty(STDERR_FILENO))
-                fprintf(stderr, "%s %s%s\n", before, name, after);
+static bool is_watched(const Client *c) {
+        return !c->quiet && isatty(STDERR_FILENO);
 }
 
 int verb_console(Client *c, Failure *failure) {
@@ -130,10 +131,12 @@ int verb_console(Client *c, Failure *failure) {
                 return failure_errno(failure, signals, "Cannot watch for signals");
         console->signals = signals;
 
-        say(c, "Connected to the console of", name, ". Ctrl-] leaves.");
+        if (is_watched(c))
+                print_text(stderr, "Connected to the console of %s. Ctrl-] leaves.\n", name);
         End end = run_console(fd, console);
-        say(c, end == END_CLOSED ? "\nNo more comes from the console of" : "\nLeft the console of",
-            name, ".");
+        if (is_watched(c))
+                print_text(stderr, end == END_CLOSED ? "\nNo more comes from the console of %s.\n"
+                                                     : "\nLeft the console of %s.\n", name);
 
         return end == END_SIGNAL ? EXIT_INTERRUPTED : EXIT_DONE;
 }

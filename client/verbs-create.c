@@ -162,10 +162,10 @@ static void print_finding(json_object *finding) {
         const char *remedy = json_string(finding, "remedy");
 
         print_mark(stdout, json_string(finding, "severity"));
-        putchar(' ');
+        print_text(stdout, " ");
         print_wrapped(stdout, 2, detail ?: json_string(finding, "code") ?: "");
         if (remedy) {
-                printf("    ");
+                print_text(stdout, "    ");
                 print_wrapped(stdout, 4, remedy);
         }
 }
@@ -173,13 +173,13 @@ static void print_finding(json_object *finding) {
 static void print_planned_device(json_object *device) {
         _cleanup_free_ char *unit = join_strings(json_get(device, "unit"), ", ");
 
-        printf("  %s  %s", json_string(device, "address") ?: "?",
-               json_string(device, "kind") ?: "?");
+        print_text(stdout, "  %s  %s", json_string(device, "address") ?: "?",
+                   json_string(device, "kind") ?: "?");
         if (json_has(device, "driver"))
-                printf(", from %s", json_string(device, "driver") ?: "no driver");
+                print_text(stdout, ", from %s", json_string(device, "driver") ?: "no driver");
         if (json_length(json_get(device, "unit")) > 1)
-                printf(", moves with %s", unit ?: "others");
-        putchar('\n');
+                print_text(stdout, ", moves with %s", unit ?: "others");
+        print_text(stdout, "\n");
 }
 
 /* Lists are shown elsewhere; what was not asked for is not shown. */
@@ -197,8 +197,8 @@ static void print_planned_options(json_object *plan) {
 
                 bool bytes = streq(key, "memory") || streq(key, "disk-size");
                 char size[SIZE_TEXT_MAX];
-                printf("  %-16s %s\n", key, bytes ? format_size(json_object_get_uint64(value), size)
-                                                  : json_object_get_string(value));
+                print_text(stdout, "  %-16s %s\n", key, bytes ? format_size(json_object_get_uint64(value), size)
+                                                              : json_object_get_string(value));
         }
 }
 
@@ -211,14 +211,16 @@ static void print_plan(json_object *d) {
                 print_finding(json_at(findings, i));
 
         if (json_length(devices) > 0)
-                puts("Devices:");
+                print_text(stdout, "Devices:\n");
         for (size_t i = 0; i < json_length(devices); i++)
                 print_planned_device(json_at(devices, i));
 
-        puts("Options:");
+        print_text(stdout, "Options:\n");
         print_planned_options(plan);
-        printf("\n%s%s%s\n", color_of(stdout, ready ? COLOR_GREEN : COLOR_RED),
-               ready ? "It can be created." : "It cannot be created.", color_of(stdout, COLOR_OFF));
+        print_text(stdout, "\n");
+        print_colored(stdout, ready ? COLOR_GREEN : COLOR_RED, "%s",
+                      ready ? "It can be created." : "It cannot be created.");
+        print_text(stdout, "\n");
 }
 
 static int dry_run(Client *c, Failure *failure) {

@@ -192,7 +192,28 @@ static const Listing device_listing = {
         .none = "No such devices.",
 };
 
-const Fleet devices_fleet = { .listing = &device_listing };
+static const JsonField device_fields[] = {
+        { "address", json_type_string },
+        { "kind", json_type_string },
+        { "vendor_id", json_type_string },
+        { "device_id", json_type_string },
+        { "product", json_type_string },
+        { "driver", json_type_string },
+        { "iommu_group", json_type_int },
+        { "in_use", json_type_array, json_type_object },
+        { "available", json_type_boolean },
+        { "reserved", json_type_boolean },
+        { "vm", json_type_string },
+        { "assigned_to", json_type_array, json_type_string },
+        { "physical_function", json_type_string },
+        { "health", json_type_string },
+};
+
+const Fleet devices_fleet = {
+        .listing = &device_listing,
+        .fields = device_fields,
+        .n_fields = ELEMENTSOF(device_fields),
+};
 
 int verb_devices(Client *c, Failure *failure) {
         _cleanup_json_ json_object *documents = NULL;
@@ -212,15 +233,15 @@ static void print_device(json_object *d) {
         _cleanup_free_ char *status = device_status(d, &color);
         const char *driver = json_string(d, "driver");
 
-        printf("%s: %s%s, %s\n", json_string(d, "address"), driver ? "on " : "no driver",
-               driver ?: "", status);
+        print_text(stdout, "%s: %s%s, %s\n", json_string(d, "address") ?: "?", driver ? "on " : "no driver",
+                   driver ?: "", status);
 }
 
 /* An initramfs is the administrator's to make: it takes a while, and one that fails can keep the host from
  * booting. */
 static void print_reminder(void) {
-        fputs("An initramfs that was made before does not know of this: 'update-initramfs -u' or "
-              "'dracut --force' makes it anew.\n", stderr);
+        print_text(stderr, "An initramfs that was made before does not know of this: 'update-initramfs -u' or "
+                           "'dracut --force' makes it anew.\n");
 }
 
 static int report_device(Client *c, const char *path, Failure *failure) {

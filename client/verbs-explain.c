@@ -120,8 +120,9 @@ static void print_reasons(json_object *reasons) {
         for (size_t i = 0; i < json_length(reasons); i++) {
                 json_object *reason = json_at(reasons, i);
 
-                printf("    %s%-*s%s  ", color_of(stdout, COLOR_BOLD), width,
-                       json_string(reason, "code") ?: "?", color_of(stdout, COLOR_OFF));
+                print_text(stdout, "    ");
+                print_colored(stdout, COLOR_BOLD, "%-*s", width, json_string(reason, "code") ?: "?");
+                print_text(stdout, "  ");
                 print_wrapped(stdout, 4 + width + 2, json_string(reason, "detail") ?: "");
         }
 }
@@ -131,8 +132,8 @@ static void print_candidate(json_object *o, const char *chosen) {
         bool eligible = json_flag(o, "eligible");
 
         print_mark(stdout, eligible ? "ok" : "fail");
-        printf(" %s  %s\n", address,
-               streq_ptr(address, chosen) ? "chosen" : eligible ? "eligible" : "passed over");
+        print_text(stdout, " %s  %s\n", address,
+                   streq_ptr(address, chosen) ? "chosen" : eligible ? "eligible" : "passed over");
         print_reasons(json_get(o, "reasons"));
 }
 
@@ -144,10 +145,10 @@ static void print_explanation(json_object *document, const char *asked) {
                 print_candidate(json_at(candidates, i), chosen);
 
         if (json_length(candidates) == 0)
-                printf("This host has no %s.\n", asked);
+                print_text(stdout, "This host has no %s.\n", asked);
         else if (!chosen)
-                printf("\nNo %s can be given to a VM now.\n",
-                       is_kind(asked) ? asked : "such device");
+                print_text(stdout, "\nNo %s can be given to a VM now.\n",
+                           is_kind(asked) ? asked : "such device");
 }
 
 int verb_explain(Client *c, Failure *failure) {

@@ -15,9 +15,9 @@ static void print_remedy(const char *remedy, int indent) {
                 if (!text)
                         return;
                 if (text[0] == ' ')
-                        printf("    %s\n", text + strspn(text, " "));
+                        print_text(stdout, "    %s\n", text + strspn(text, " "));
                 else {
-                        printf("%*s", indent, "");
+                        print_text(stdout, "%*s", indent, "");
                         print_wrapped(stdout, indent, text);
                 }
         }
@@ -28,7 +28,7 @@ static void print_check(json_object *check, int id_width) {
         int indent = id_width + 4;
 
         print_mark(stdout, status);
-        printf(" %-*s  ", id_width, json_string(check, "id") ?: "-");
+        print_text(stdout, " %-*s  ", id_width, json_string(check, "id") ?: "-");
         print_wrapped(stdout, indent, json_string(check, "summary") ?: "");
 
         if (remedy && !streq_ptr(status, "ok"))
@@ -47,14 +47,14 @@ static size_t count_status(json_object *checks, const char *status) {
 static void print_verdict(json_object *checks, bool ready) {
         size_t failed = count_status(checks, "fail"), warned = count_status(checks, "warn");
 
-        printf("\n%s%s%s", color_of(stdout, ready ? COLOR_GREEN : COLOR_RED),
-               ready ? "This host is ready." : "This host is not ready.",
-               color_of(stdout, COLOR_OFF));
+        print_text(stdout, "\n");
+        print_colored(stdout, ready ? COLOR_GREEN : COLOR_RED, "%s",
+                      ready ? "This host is ready." : "This host is not ready.");
         if (failed > 0)
-                printf(" To do: %zu.", failed);
+                print_text(stdout, " To do: %zu.", failed);
         if (warned > 0)
-                printf(" Worth a look: %zu.", warned);
-        putchar('\n');
+                print_text(stdout, " Worth a look: %zu.", warned);
+        print_text(stdout, "\n");
 }
 
 static void print_checks(json_object *checks, bool ready) {
@@ -70,14 +70,14 @@ static void print_checks(json_object *checks, bool ready) {
 
 /* Several hosts: what is not well on each, and a row for one where all is. */
 
-static json_object *findings_of(json_object *document) {
-        json_object *checks = json_get(document, "checks"), *findings = json_object_new_array();
+static json_object *findings_of(json_object *checks) {
+        json_object *findings = json_object_new_array();
 
         for (size_t i = 0; i < json_length(checks); i++)
                 if (!streq_ptr(json_string(json_at(checks, i), "status"), "ok"))
                         json_object_array_add(findings, json_object_get(json_at(checks, i)));
 
-        if (checks && json_length(findings) == 0) {
+        if (json_length(findings) == 0) {
                 json_object *well = json_object_new_object();
 
                 json_set_string(well, "status", "ok");
@@ -110,8 +110,17 @@ static const Listing finding_listing = {
         .none = "No host has answered.",
 };
 
+static const JsonField check_fields[] = {
+        { "status", json_type_string },
+        { "id", json_type_string },
+        { "summary", json_type_string },
+};
+
 const Fleet check_fleet = {
         .listing = &finding_listing,
+        .key = "checks",
+        .fields = check_fields,
+        .n_fields = ELEMENTSOF(check_fields),
         .rows = findings_of,
         .hint = "'vmkitctl -H HOST check' says what to do about it.",
         .exit_tells = true,

@@ -89,9 +89,9 @@ static int report_image(Client *c, const char *name, Failure *failure) {
         if (c->json)
                 json_print(image);
         else if (!c->quiet)
-                printf("%s is in the store (%s, %s); use it as '@%s'\n", name,
-                       json_string(image, "format") ?: "?",
-                       format_size((uint64_t) json_int(image, "virtual_bytes", 0), size), name);
+                print_text(stdout, "%s is in the store (%s, %s); use it as '@%s'\n", name,
+                           json_string(image, "format") ?: "?",
+                           format_size((uint64_t) json_int(image, "virtual_bytes", 0), size), name);
 
         return EXIT_DONE;
 }
@@ -128,7 +128,7 @@ static void report_removal(Client *c, const char *name) {
                 json_object_object_add(document, "removed", json_object_new_boolean(true));
                 json_print(document);
         } else if (!c->quiet)
-                printf("%s is removed\n", name);
+                print_text(stdout, "%s is removed\n", name);
 }
 
 int verb_image_remove(Client *c, Failure *failure) {

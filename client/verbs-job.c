@@ -178,9 +178,9 @@ int verb_cancel(Client *c, Failure *failure) {
         if (c->json)
                 json_print(document);
         else if (!c->quiet)
-                printf("job %s (%s): asked to stop, %s\n", job_id(path),
-                       json_string(document, "operation") ?: "?",
-                       json_string(document, "state") ?: "unknown");
+                print_text(stdout, "job %s (%s): asked to stop, %s\n", job_id(path),
+                           json_string(document, "operation") ?: "?",
+                           json_string(document, "state") ?: "unknown");
 
         return EXIT_DONE;
 }

@@ -124,11 +124,13 @@ static void print_event_text(json_object *vm_names, json_object *event) {
         if (!text)
                 return;
 
-        printf("%.8s  %s%s%*s", strchr(json_string(event, "time"), 'T') + 1, color_of(stdout, COLOR_BOLD), name,
-               MAX(0, NAME_WIDTH - text_columns(name)) + 2, "");
-        printf("%s%s", color_of(stdout, COLOR_OFF), color == COLOR_OFF ? "" : color_of(stdout, color));
+        print_text(stdout, "%.8s  ", strchr(json_string(event, "time"), 'T') + 1);
+        print_colored(stdout, COLOR_BOLD, "%s%*s", name, MAX(0, NAME_WIDTH - text_columns(name)) + 2, "");
+        if (color != COLOR_OFF)
+                print_color(stdout, color);
         print_wrapped(stdout, EVENT_INDENT, text);
-        printf("%s", color == COLOR_OFF ? "" : color_of(stdout, COLOR_OFF));
+        if (color != COLOR_OFF)
+                print_color(stdout, COLOR_OFF);
         fflush(stdout);
 }
 
@@ -143,7 +145,7 @@ static void emit(Monitor *monitor, const char *event, const char *path, json_obj
         json_object_object_add(line, "changes", json_object_get(changes));
 
         if (monitor->c->json)
-                json_print_line(line);
+                json_print_line(stdout, line);
         else
                 print_event_text(monitor->vm_names, line);
 }

@@ -106,7 +106,17 @@ static const Listing vm_listing = {
         .none = "There are no VMs.",
 };
 
-const Fleet list_fleet = { .listing = &vm_listing };
+static const JsonField vm_fields[] = {
+        { "name", json_type_string },
+        { "state", json_type_string },
+        { "owner", json_type_int },
+        { "owner_name", json_type_string },
+        { "memory_bytes", json_type_int },
+        { "cpus", json_type_int },
+        { "devices", json_type_array, json_type_string },
+};
+
+const Fleet list_fleet = { .listing = &vm_listing, .fields = vm_fields, .n_fields = ELEMENTSOF(vm_fields) };
 
 int verb_list(Client *c, Failure *failure) {
         _cleanup_json_ json_object *vms = NULL;
@@ -184,7 +194,7 @@ static void print_field(const char *label, const char *value) {
         if (!value || streq(value, "none"))
                 return;
 
-        printf("%12s: ", label);
+        print_text(stdout, "%12s: ", label);
         print_wrapped(stdout, 14, value);
 }
 
@@ -220,7 +230,7 @@ static void print_devices(Client *c, json_object *paths) {
         for (size_t i = 0; i < json_length(paths); i++) {
                 _cleanup_free_ char *line = device_line(c, json_string_at(paths, i));
 
-                printf("%12s%c ", i == 0 ? "Devices" : "", i == 0 ? ':' : ' ');
+                print_text(stdout, "%12s%c ", i == 0 ? "Devices" : "", i == 0 ? ':' : ' ');
                 print_wrapped(stdout, 14, line ?: "?");
         }
 }
@@ -242,16 +252,18 @@ static char *login_line(json_object *d) {
 }
 
 static void print_heading(json_object *d) {
-        printf("%s%s%s %s%s%s\n", color_of(stdout, state_color(json_string(d, "state"))), mark_text(MARK_DOT),
-               color_of(stdout, COLOR_OFF), color_of(stdout, COLOR_BOLD), json_string(d, "name") ?: "?",
-               color_of(stdout, COLOR_OFF));
+        print_colored(stdout, state_color(json_string(d, "state")), "%s", mark_text(MARK_DOT));
+        print_text(stdout, " ");
+        print_colored(stdout, COLOR_BOLD, "%s", json_string(d, "name") ?: "?");
+        print_text(stdout, "\n");
 }
 
 static void print_state(json_object *d) {
         const char *state = json_string(d, "state");
 
-        printf("%12s: %s%s%s%s\n", "State", color_of(stdout, state_color(state)), state ?: "unknown",
-               color_of(stdout, COLOR_OFF), json_flag(d, "autostart") ? "; starts with the host" : "");
+        print_text(stdout, "%12s: ", "State");
+        print_colored(stdout, state_color(state), "%s", state ?: "unknown");
+        print_text(stdout, "%s\n", json_flag(d, "autostart") ? "; starts with the host" : "");
 }
 
 static void print_firmware(json_object *d) {
@@ -376,8 +388,8 @@ static int confirm(Client *c, const char *name, Failure *failure) {
         if (args_has(c->args, "yes") || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
                 return 0;
 
-        fprintf(stderr, "Destroy %s%s? [y/N] ", name,
-                args_has(c->args, "keep-disk") ? "" : " and its disk");
+        print_text(stderr, "Destroy %s%s? [y/N] ", name,
+                   args_has(c->args, "keep-disk") ? "" : " and its disk");
         if (!fgets(answer, sizeof answer, stdin) || (answer[0] != 'y' && answer[0] != 'Y')) {
                 (void) failure_set(failure, VMKIT_ERROR_PREFIX "Cancelled", "%s was not destroyed",
                                    name);
@@ -440,6 +452,7 @@ int verb_autostart(Client *c, Failure *failure) {
         if (c->json || c->quiet)
                 return vm_report(c, path, failure);
 
-        printf("%s %s with the host\n", args_operand(c->args, 0), streq(word, "on") ? "starts" : "does not start");
+        print_text(stdout, "%s %s with the host\n", args_operand(c->args, 0),
+                   streq(word, "on") ? "starts" : "does not start");
         return EXIT_DONE;
 }

@@ -44,9 +44,9 @@ void vm_print_result(Client *c, json_object *result) {
         if (c->json)
                 json_print(result);
         else if (!c->quiet)
-                printf("%s is %s%s%s\n", json_string(result, "vm") ?: "?",
-                       json_string(result, "state") ?: "unknown",
-                       str_empty(devices) ? "" : ", with ", devices ?: "");
+                print_text(stdout, "%s is %s%s%s\n", json_string(result, "vm") ?: "?",
+                           json_string(result, "state") ?: "unknown",
+                           str_empty(devices) ? "" : ", with ", devices ?: "");
 }
 
 int vm_report(Client *c, const char *path, Failure *failure) {

@@ -19,7 +19,8 @@ except ImportError:
     print('skipped: needs python3-jsonschema')
     sys.exit(fixture.SKIPPED)
 
-# Hosts that are away, without vmkit, with a service that is down, or that never answer are told by their names.
+# Hosts that are away, without vmkit, with a service that is down, that never answer, or that answer with what the test
+# has written are told by their names.
 SSH = '''#!/bin/sh
 printf '%s\\n' "$*" >>"$SSH_LOG"
 while [ "$1" != -- ]; do shift; done
@@ -33,6 +34,7 @@ meet*) # waits for the others of its kind
     touch "$SSH_LOG.$host"
     while [ ! -e "$SSH_LOG.meet1" ] || [ ! -e "$SSH_LOG.meet2" ] || [ ! -e "$SSH_LOG.meet3" ]; do sleep 0.05; done ;;
 hang*) echo $$ >"$SSH_LOG.hang"; exec sleep 1000 ;;
+evil*) cat "$SSH_LOG.out"; cat "$SSH_LOG.err" >&2; exit "$(cat "$SSH_LOG.code")" ;;
 stop*) trap 'exit 255' INT; echo $$ >"$SSH_LOG.stop"; while :; do sleep 0.05; done ;;
 esac
 echo "Welcome to $host" >&2
@@ -192,7 +194,8 @@ class Fleet(RemoteTest):
         for command in ('devices', 'check'):
             self.validate(json.loads(self.remote(self.bob, '-H', 'one,two', command, '--json').stdout))
 
-    def validate(self, members):
+    @staticmethod
+    def validate(members):
         with open(f'{SOURCE}/client/schema/vmkitctl.schema.json', encoding='utf-8') as file:
             schema = json.load(file)
         jsonschema.validate(members, {**schema, 'anyOf': [{'$ref': '#/$defs/fleet'}]},
@@ -231,6 +234,134 @@ class Fleet(RemoteTest):
         os.killpg(client.pid, signal.SIGINT)
         self.assertEqual(client.wait(fixture.TIMEOUT), -signal.SIGINT)
         wait_until(lambda: ended(pid), 'ssh to be gone')
+
+
+# A title, an erased screen, C1 control characters, DEL, and a change of direction; and what is left of it.
+PAINT = '\x1b]0;title\x07\x1b[2J\u009b31m\x7f\r\u202egnol\u2066'
+NO_ANSWER = 'sent no answer that this version understands'
+
+VERBS = ('list', 'devices', 'check')
+
+
+def error_document(**error):
+    return json.dumps({'error': error})
+
+
+class HostileHost(RemoteTest):
+    """One host of two may answer whatever it likes: the other is shown, and the terminal is left alone."""
+
+    def setUp(self):
+        super().setUp()
+        self.run_as(self.alice, 'create', 'here')
+        self.good = {verb: self.remote(self.bob, '-H', 'one,two', verb).stdout.splitlines() for verb in VERBS}
+        self.document = {verb: json.loads(self.run_as(self.bob, verb, '--json').stdout) for verb in VERBS}
+
+    def answer(self, out='', err='', code=0):
+        for name, text in (('out', out), ('err', err), ('code', str(code))):
+            with open(f'{self.log}.{name}', 'wb') as file:
+                file.write(text if isinstance(text, bytes) else text.encode())
+            os.chmod(f'{self.log}.{name}', 0o644)
+
+    def ask(self, verb, status, *options):
+        """Returns what is said of the hostile host. Of the good one there is all that there is."""
+        done = self.remote(self.bob, '-H', 'one,evil', verb, *options, status=status)
+        self.assert_harmless(done.stdout + done.stderr)
+        if not options:
+            rows = [line.split() for line in done.stdout.splitlines() if line.split()[0] == 'one']
+            self.assertEqual(rows, [line.split() for line in self.good[verb] if line.split()[0] == 'one'])
+        return done
+
+    def assert_harmless(self, text):
+        for character in '\x1b\x07\x7f\r\x00\u009b\u202e\u2066':
+            self.assertNotIn(character, text)
+
+    def no_answer(self, verb, status=1):
+        errors = self.ask(verb, status).stderr.splitlines()
+        self.assertEqual(len(errors), 2, errors)
+        self.assertTrue(errors[0].startswith("evil: 'evil' ") and NO_ANSWER in errors[0], errors)
+        self.assertIn('vmkitctl --version', errors[1])
+        members = json.loads(self.ask(verb, status, '--json').stdout)
+        Fleet.validate(members)
+        self.assertEqual([m['exit_code'] for m in members], [0, status])
+        self.assertIsNone(members[1]['result'])
+        self.assertIn(NO_ANSWER, members[1]['error']['message'])
+
+    def test_no_document(self):
+        for out in ('', 'hello', '1', 'null', '"x"', '{}', '[1]', '[[]]', '[null]', '[{}]', '{"checks": 5}', '{"checks": [1]}',
+                    '{"checks": [[]]}', '[' * 100000, '{"a":' * 1000, '[]\0', '[][]', '[] x', PAINT, b'[{"name": "\x9b"}]',
+                    '[{"name": 1}]', '[{"address": {}}]', '{"checks": [{"status": 0}]}'):
+            self.answer(out)
+            for verb in VERBS:
+                with self.subTest(verb, out=out[:40]):
+                    self.no_answer(verb)
+
+    def test_a_field_of_another_type(self):
+        for verb in VERBS:
+            rows = self.document[verb]['checks'] if verb == 'check' else self.document[verb]
+            for key in ('name', 'state', 'cpus', 'devices', 'address', 'product', 'in_use', 'available', 'id', 'summary'):
+                for value in (1.5, [[1]], {'a': 1}):
+                    if key not in rows[0]:
+                        continue
+                    wrong = [{**rows[0], key: value}]
+                    self.answer(json.dumps({'ready': True, 'checks': wrong} if verb == 'check' else wrong))
+                    with self.subTest(verb, key=key, value=value):
+                        self.no_answer(verb)
+
+    def test_an_error_that_is_none(self):
+        for error in ('5', 'null', '[]', '[{"message": "x"}]', '{}', '{"message": 1}', '{"message": null}',
+                      '{"message": "x", "remedy": [1]}', '{"message": "x", "name": {}}'):
+            for code in (0, 1, 3):
+                self.answer(err=f'Welcome\n{{"error": {error}}}\n', code=code)
+                with self.subTest(error=error, code=code):
+                    self.no_answer('list', max(code, 1))
+
+    def test_junk(self):
+        """As much as it likes to send, of which no more than 16 MiB are kept."""
+        for out, err in ((b'x' * (20 << 20), ''), (b'[' + b'{},' * (5 << 20) + b'{}]', ''), ('', b'\x1b[2J' * (5 << 20))):
+            self.answer(out, err, code=0)
+            done = self.ask('list', 1)
+            self.assertLess(len(done.stderr), 4096)
+
+    def test_exit_codes(self):
+        for code, status in ((0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 1), (130, 1), (254, 1), (255, 5), (127, 5)):
+            self.answer(json.dumps(self.document['list']), error_document(name='x', message='no'), code)
+            with self.subTest(code=code):
+                self.assertEqual(bool(self.ask('list', status).stderr), code != 0)
+
+    def test_painted_values(self):
+        """They are shown, as far as they can be."""
+        painted = {'list': [{'name': PAINT, 'state': PAINT, 'owner_name': PAINT, 'devices': [PAINT], PAINT: PAINT, 'host': PAINT}],
+                   'devices': [{'address': f'x{PAINT}\none  forged', 'kind': PAINT, 'product': PAINT, 'driver': PAINT,
+                                'in_use': [{'code': PAINT, 'detail': PAINT}], 'iommu_group': 1}],
+                   'check': {'ready': False, 'checks': [{'status': PAINT, 'id': PAINT, 'summary': f'{PAINT}\none  forged'}]}}
+        for verb in VERBS:
+            self.answer(json.dumps(painted[verb], ensure_ascii=False))
+            with self.subTest(verb):
+                shown = [line for line in self.ask(verb, 0).stdout.splitlines() if line.startswith('evil ')]
+                self.assertEqual(len(shown), 1)
+                self.assertIn('?]0;title??[2J??31m', shown[0])
+                members = json.loads(self.ask(verb, 0, '--json').stdout)
+                self.assertEqual(members[1]['result'], painted[verb])
+
+    def test_painted_errors(self):
+        said = error_document(name=PAINT, message=f'{PAINT} failed\none: forged', remedy=f'Do {PAINT}\none: forged')
+        for err, code in ((said, 1), (PAINT, 1), (PAINT, 255), (PAINT, 127), (PAINT, 200)):
+            self.answer(err=f'{PAINT}\n{err}', code=code)
+            for verb in VERBS:
+                with self.subTest(verb, err=err[:20], code=code):
+                    status = {255: 5, 127: 5, 200: 1}.get(code, code)
+                    errors = self.ask(verb, status).stderr
+                    self.assertIn('evil: ', errors)
+                    self.assertFalse([line for line in errors.splitlines() if line.startswith('one')], errors)
+                    self.ask(verb, status, '--json')
+
+    def test_unicode_stays(self):
+        self.answer(json.dumps([{'address': '0000:01:00.0', 'product': 'Gr\u00fc\u00dfe \u20ac \U0001f600'}], ensure_ascii=False))
+        self.assertIn('Gr\u00fc\u00dfe \u20ac \U0001f600', self.ask('devices', 0).stdout)
+
+    def test_check_is_quiet(self):
+        self.answer('[1]', code=1)
+        self.assertNotIn('says what to do about it', self.ask('check', 1).stderr)
 
 
 if __name__ == '__main__':

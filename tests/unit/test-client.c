@@ -215,6 +215,160 @@ static void test_progress_rate(_unused_ void **state) {
         assert_int_equal((uint64_t) p.rate, 0);
 }
 
+/* What others wrote */
+
+/* Title, erasing, C1 in its two bytes and in one, DEL, and the other way round. */
+#define HOSTILE "\x1b]0;x\a\x1b[2J\xc2\x9b" "1m\x9b\x7f\r\u202eb\u2066"
+#define SHOWN "?]0;x??[2J??1m??????b???"
+
+typedef struct Capture {
+        FILE *stream;
+        char *text;
+        size_t size;
+} Capture;
+
+static Capture capture_begin(void) {
+        Capture capture = { .stream = tmpfile() };
+
+        assert_non_null(capture.stream);
+        return capture;
+}
+
+static const char *capture_end(Capture *capture) {
+        long size = ftell(capture->stream);
+
+        capture->text = calloc(1, (size_t) size + 1);
+        rewind(capture->stream);
+        assert_int_equal(fread(capture->text, 1, (size_t) size, capture->stream), size);
+        fclose(capture->stream);
+        return capture->text;
+}
+
+static void capture_done(Capture *capture) {
+        free(capture->text);
+}
+
+#define _cleanup_capture_ _cleanup_(capture_done)
+
+static void test_print_text(_unused_ void **state) {
+        _cleanup_capture_ Capture capture = capture_begin();
+
+        print_text(capture.stream, "\n%s is %d\n\n", "one\ntwo: " HOSTILE "\n", 3);
+        print_text(capture.stream, "Gr\u00fc\u00dfe, \u20ac");
+        print_text(capture.stream, "\n");
+        print_colored(capture.stream, COLOR_RED, "%s\n", HOSTILE);
+        assert_string_equal(capture_end(&capture), "\none?two: " SHOWN "? is 3\n\nGr\u00fc\u00dfe, \u20ac\n" SHOWN "\n");
+}
+
+static void test_print_wrapped(_unused_ void **state) {
+        _cleanup_capture_ Capture capture = capture_begin();
+
+        print_wrapped(capture.stream, 2, "first " HOSTILE "\n\nthird \u20ac\t" HOSTILE);
+        print_wrapped(capture.stream, 2, "");
+        assert_string_equal(capture_end(&capture), "first " SHOWN "\n  \n  third \u20ac?" SHOWN "\n\n");
+}
+
+static void test_table_is_printable(_unused_ void **state) {
+        static const Column columns[] = { { .title = "NAME" }, { .title = "STATE" } };
+        _cleanup_table_ Table table = { .columns = columns, .n_columns = ELEMENTSOF(columns) };
+        _cleanup_capture_ Capture capture = capture_begin();
+
+        table_add(&table, "a\nb");
+        table_add_colored(&table, COLOR_RED, HOSTILE);
+        assert_int_equal(table_print(&table, capture.stream), 0);
+        assert_string_equal(capture_end(&capture), "NAME  STATE\na?b   " SHOWN "\n");
+}
+
+static void test_progress_is_printable(_unused_ void **state) {
+        char line[PROGRESS_LINE_MAX];
+        Progress p = { .fraction = -1 };
+
+        progress_set(&p, HOSTILE, -1, 0, 0);
+        assert_string_equal(progress_line(&p, 0, 79, line), SHOWN);
+}
+
+/* The values are what they were, and the text of them steers nothing. */
+static void test_json_is_printable(_unused_ void **state) {
+        static const char value[] = "\x1b]0;x\a \xc2\x9b" "31m \x7f \u202e \u00fc \U0001f600 \n";
+        _cleanup_json_ json_object *document = json_object_new_object(), *back = NULL;
+        _cleanup_capture_ Capture capture = capture_begin();
+
+        json_object_object_add(document, value, json_object_new_string(value));
+        json_print_line(capture.stream, document);
+        const char *text = capture_end(&capture);
+
+        assert_non_null(strstr(text, "\\u001b]0;x\\u0007 \\u009b31m \\u007f \\u202e \u00fc \U0001f600 \\n"));
+        assert_int_equal(strcspn(text, "\x1b\a\x7f\x9b"), strlen(text));
+        back = json_parse(text, strlen(text));
+        assert_string_equal(json_string(back, value), value);
+}
+
+static void test_json_of_no_utf8(_unused_ void **state) {
+        _cleanup_json_ json_object *document = json_object_new_string("a\x9b" "b");
+        _cleanup_capture_ Capture capture = capture_begin();
+
+        json_print_line(capture.stream, document);
+        assert_string_equal(capture_end(&capture), "\"a\\ufffdb\"\n");
+}
+
+/* What another host may answer to list. */
+
+static const JsonField row_fields[] = {
+        { "name", json_type_string },
+        { "cpus", json_type_int },
+        { "devices", json_type_array, json_type_string },
+};
+
+static bool are_rows(const char *text, size_t size) {
+        _cleanup_json_ json_object *document = json_parse(text, size);
+
+        return json_are_rows(document, row_fields, ELEMENTSOF(row_fields));
+}
+
+static void test_rows(_unused_ void **state) {
+        static const char *const good[] = {
+                "[]", " [ ] \n", "[{\"name\":\"a\"}]", "[{\"name\":\"a\",\"cpus\":null,\"devices\":[]}]\n",
+                "[{\"name\":\"\\u001b[2J\",\"cpus\":2,\"devices\":[\"x\",\"y\"],\"new\":{\"a\":[1]}}]",
+        };
+        static const char *const bad[] = {
+                "", "\n", "null", "1", "true", "\"a\"", "{}", "{\"name\":\"a\"}", "[1]", "[null]", "[[]]", "[\"a\"]",
+                "[{}]", "[{\"name\":null}]", "[{\"name\":1}]", "[{\"name\":[\"a\"]}]", "[{\"name\":{}}]",
+                "[{\"name\":\"a\"},1]", "[{\"name\":\"a\"},{\"name\":\"b\",\"cpus\":\"2\"}]",
+                "[{\"name\":\"a\",\"cpus\":1.5}]", "[{\"name\":\"a\",\"devices\":\"x\"}]",
+                "[{\"name\":\"a\",\"devices\":{}}]", "[{\"name\":\"a\",\"devices\":[1]}]",
+                "[{\"name\":\"a\",\"devices\":[null]}]", "[][]", "[] x", "[", "[{\"name\":\"a\"}", "[{\"name\":\"a\"}]]",
+                "['a']", "[/* */]", "[,]", "[NaN]", "[{\"name\":\"\xff\"}]", "[{\"name\":\"\x9b\"}]", "welcome\n[]",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(good); i++)
+                if (!are_rows(good[i], strlen(good[i])))
+                        fail_msg("refused: %s", good[i]);
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+                if (are_rows(bad[i], strlen(bad[i])))
+                        fail_msg("taken: %s", bad[i]);
+
+        assert_false(are_rows("[]\0[]", 5));
+        assert_false(are_rows("[]\0", 3));
+        assert_false(are_rows("\0[]", 3));
+}
+
+/* Neither depth nor number is without limit. */
+static void test_json_limits(_unused_ void **state) {
+        const size_t n = 4 * MIB;
+        _cleanup_free_ char *text = malloc(n);
+
+        memset(text, '[', n);
+        assert_null(json_parse(text, n));
+
+        for (size_t i = 1; i < n; i++)
+                text[i] = i % 2 == 1 ? '1' : ',';
+        text[n - 2] = ']';
+        assert_null(json_parse(text, n - 1));
+        text[20000] = ']';
+        _cleanup_json_ json_object *small = json_parse(text, 20001);
+        assert_int_equal(json_length(small), 10000);
+}
+
 /* Public keys */
 
 static char *write_temporary(const char *content) {
@@ -295,6 +449,10 @@ int main(void) {
                 cmocka_unit_test(test_nearest),           cmocka_unit_test(test_table_layout),
                 cmocka_unit_test(test_progress_line),     cmocka_unit_test(test_progress_unknown),
                 cmocka_unit_test(test_progress_rate),
+                cmocka_unit_test(test_print_text),        cmocka_unit_test(test_print_wrapped),
+                cmocka_unit_test(test_table_is_printable), cmocka_unit_test(test_progress_is_printable),
+                cmocka_unit_test(test_json_is_printable), cmocka_unit_test(test_json_of_no_utf8),
+                cmocka_unit_test(test_rows),              cmocka_unit_test(test_json_limits),
                 cmocka_unit_test(test_keys),              cmocka_unit_test(test_keys_refused),
                 cmocka_unit_test(test_permission_remedy), cmocka_unit_test(test_device_address),
         };

@@ -260,6 +260,8 @@ static void test_printable(void **state) {
 
         assert_printable("a\nb\x1b[2J\x7f", SIZE_MAX, "a?b?[2J?");
         assert_printable("\xc2\x9b", SIZE_MAX, "??");             /* a control character of two bytes */
+        assert_printable("a\u202eb\u2066c\u2069", SIZE_MAX, "a???b???c???"); /* the other way round */
+        assert_printable("\u2029\u202f\u2065\u206a\u00a0", SIZE_MAX, "\u2029\u202f\u2065\u206a\u00a0");
         assert_printable("\xff \x80", SIZE_MAX, "? ?");
         assert_printable("\xc0\xaf", SIZE_MAX, "??");             /* overlong */
         assert_printable("\xed\xa0\x80", SIZE_MAX, "???");        /* a surrogate */
