@@ -253,7 +253,7 @@ static json_object *told_error(json_object *document) {
 /* Whatever ssh and the shell over there had to say comes before it. */
 static json_object *error_of(const Member *m) {
         _cleanup_free_ char *said = last_line(&m->streams[ERR]);
-        _cleanup_json_ json_object *document = json_parse(said ?: "", strlen(said ?: ""));
+        _cleanup_json_ json_object *document = json_parse_answer(said ?: "", strlen(said ?: ""));
         json_object *error = told_error(document);
 
         if (error)
@@ -275,7 +275,7 @@ static json_object *result_of(const Fleet *fleet, const Member *m) {
         if (m->status != EXIT_DONE && !(fleet->exit_tells && m->status == EXIT_FAILED))
                 return NULL;
 
-        result = json_parse(out->text ?: "", out->size);
+        result = json_parse_answer(out->text ?: "", out->size);
         return json_are_rows(rows_in(fleet, result), fleet->fields, fleet->n_fields) ? TAKE_PTR(result) : NULL;
 }
 

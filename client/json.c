@@ -4,6 +4,7 @@
 
 #include <limits.h>
 
+#include "base/json-parse.h"
 #include "base/printable.h"
 #include "json.h"
 
@@ -285,26 +286,10 @@ static size_t count_separators(const char *text, size_t size) {
         return n;
 }
 
-json_object *json_parse(const char *text, size_t size) {
-        struct json_tokener *tokener;
-        json_object *document = NULL;
-
+json_object *json_parse_answer(const char *text, size_t size) {
         if (size > INT_MAX || count_separators(text, size) > VALUES_MAX)
                 return NULL;
-        tokener = json_tokener_new();
-        if (!tokener)
-                return NULL;
-
-        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-        document = json_tokener_parse_ex(tokener, text, (int) size);
-        if (json_tokener_get_error(tokener) != json_tokener_success ||
-            json_tokener_get_parse_end(tokener) != size) {
-                json_object_put(document);
-                document = NULL;
-        }
-
-        json_tokener_free(tokener);
-        return document;
+        return json_parse(text, size);
 }
 
 /* A reference to the value; NULL for an empty string and for the path "/", which say nothing. */

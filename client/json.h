@@ -45,7 +45,7 @@ typedef struct JsonField {
 bool json_are_rows(json_object *value, const JsonField *fields, size_t n);
 
 /* The one document that the text is, NULL if it is none, or one that is too large. */
-json_object *json_parse(const char *text, size_t size);
+json_object *json_parse_answer(const char *text, size_t size);
 
 /* object[to] = from[key], or null; empty strings and the object path "/" become null too. */
 void json_copy(json_object *object, const char *to, json_object *from, const char *key);

@@ -3,10 +3,7 @@
 
 /* The few json-c idioms that records and helper messages need. */
 
-#include <ctype.h>
-#include <json-c/json.h>
-
-#include "util.h"
+#include "json-parse.h"
 
 static inline struct json_object *json_unref(struct json_object *o) {
         if (o)
@@ -16,25 +13,6 @@ static inline struct json_object *json_unref(struct json_object *o) {
 
 DEFINE_CLEANUP(struct json_object *, json_unref);
 #define _cleanup_json_ _cleanup_(json_unrefp)
-
-/* The document that a text is, up to its end; NULL: it is none. json-c is not asked to be strict: its version 0.18 then
- * refuses strings with any character beyond ASCII. */
-static inline struct json_object *json_parse(const char *text, size_t size) {
-        struct json_tokener *tokener = json_tokener_new();
-        struct json_object *o;
-        size_t end;
-
-        if (!tokener)
-                return NULL;
-        json_tokener_set_flags(tokener, JSON_TOKENER_VALIDATE_UTF8);
-        o = json_tokener_parse_ex(tokener, text, (int) size);
-        end = json_tokener_get_parse_end(tokener);
-        json_tokener_free(tokener);
-
-        while (end < size && isspace((unsigned char) text[end]))
-                end++;
-        return end == size ? o : json_unref(o);
-}
 
 /* The member as a string; NULL when it is missing, null or of another type. Borrowed. */
 static inline const char *json_string(struct json_object *o, const char *key) {
