@@ -78,6 +78,26 @@ int image_read_at(int fd, uint64_t offset, void *buffer, size_t size) {
         return 0;
 }
 
+void image_next_data(int fd, uint64_t offset, uint64_t size, uint64_t *ret_begin, uint64_t *ret_end) {
+        off_t begin = lseek(fd, (off_t) offset, SEEK_DATA), end;
+
+        if (begin < 0 && errno == ENXIO) {
+                *ret_begin = *ret_end = size;
+                return;
+        }
+
+        /* Where the file system cannot tell, or tells nonsense, all is data. */
+        end = begin < (off_t) offset ? -1 : lseek(fd, begin, SEEK_HOLE);
+        if (end <= begin) {
+                *ret_begin = offset;
+                *ret_end = size;
+                return;
+        }
+
+        *ret_begin = MIN((uint64_t) begin, size);
+        *ret_end = MIN((uint64_t) end, size);
+}
+
 /* 1 if it is. */
 static int format_matches(const Format *f, int fd, uint64_t file_size) {
         uint64_t offset = f->offset < 0 ? file_size - (uint64_t) -f->offset : (uint64_t) f->offset;

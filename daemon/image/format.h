@@ -15,3 +15,7 @@ const char *image_convertible(int fd, uint64_t size, const char **ret_what);
 
 /* pread() of size bytes; what lies behind the end of the file reads as zeros. */
 int image_read_at(int fd, uint64_t offset, void *buffer, size_t size);
+
+/* The next stretch of data of a file of that size, from offset (within it) on; it begins at the end
+ * if there is none. */
+void image_next_data(int fd, uint64_t offset, uint64_t size, uint64_t *ret_begin, uint64_t *ret_end);

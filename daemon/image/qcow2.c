@@ -3,10 +3,12 @@
 /* qcow2 as docs/interop/qcow2.txt of QEMU describes it. Guest clusters are found through two
  * levels: the L1 table points at L2 tables, those at clusters. What an image could do to the host
  * is in its header (other files that it names); that a download was cut off shows only in the
- * tables, which are therefore followed to the end. The limits are those of QEMU's own driver. */
+ * tables, which are therefore followed to the end. The limits are those of QEMU's own driver, and
+ * nothing is read twice: the work is bounded by the blocks of the file. */
 
 #include <endian.h>
 #include <stdarg.h>
+#include <stdlib.h>
 
 #include "base/parse.h"
 #include "format.h"
@@ -31,6 +33,7 @@
 #define INCOMPATIBLE_EXTENDED_L2 (UINT64_C(1) << 4)
 #define INCOMPATIBLE_KNOWN UINT64_C(0x1f)
 
+#define EXTENSION_HEAD_SIZE 8
 #define EXTENSION_END 0
 #define EXTENSION_DATA_FILE 0x44415441
 #define EXTENSION_ENCRYPTION 0x0537be77
@@ -38,6 +41,8 @@
 #define ENTRY_OFFSET_MASK UINT64_C(0x00fffffffffffe00)
 #define ENTRY_COMPRESSED (UINT64_C(1) << 62)
 #define ENTRY_ZERO UINT64_C(1)
+
+#define READ_UNIT UINT64_C(512) /* of which each cluster is a multiple */
 
 typedef struct Header {
         uint32_t version;
@@ -240,18 +245,21 @@ static int judge_extension(uint32_t type, Error *error) {
         }
 }
 
-/* Extensions follow the header up to the end of the first cluster. */
+/* Extensions follow the header up to the end of the first cluster. That is read at once: there may
+ * be one for every eight bytes of it. */
 static int judge_extensions(int fd, const Header *h, Error *error) {
         uint64_t end = MIN(h->cluster_size, h->file_size);
-        uint8_t p[8];
+        _cleanup_free_ uint8_t *cluster = malloc(end);
         int r;
 
-        for (uint64_t offset = h->size; offset + sizeof(p) <= end;) {
-                r = image_read_at(fd, offset, p, sizeof(p));
-                if (r < 0)
-                        return error_set_errno(error, r, "Could not read the image");
+        if (!cluster)
+                return error_set_errno(error, -ENOMEM, "Could not check the image");
+        r = image_read_at(fd, 0, cluster, end);
+        if (r < 0)
+                return error_set_errno(error, r, "Could not read the image");
 
-                uint32_t type = get32(p), size = get32(p + 4);
+        for (uint64_t offset = h->size; offset + EXTENSION_HEAD_SIZE <= end;) {
+                uint32_t type = get32(cluster + offset), size = get32(cluster + offset + 4);
                 if (type == EXTENSION_END)
                         break;
 
@@ -259,7 +267,7 @@ static int judge_extensions(int fd, const Header *h, Error *error) {
                 if (r < 0)
                         return r;
 
-                offset += sizeof(p);
+                offset += EXTENSION_HEAD_SIZE;
                 if (size > end - offset)
                         return rejected(error, "has an invalid header extension");
                 offset += (size + UINT64_C(7)) & ~UINT64_C(7);
@@ -339,19 +347,11 @@ static int judge_cluster(const Header *h, uint64_t entry, Error *error) {
         return offset < h->file_size ? 0 : truncated(error, "a cluster");
 }
 
-static int judge_l2_table(int fd, const Header *h, uint64_t offset, uint8_t *table, Error *error) {
+static int judge_entries(const Header *h, const uint8_t *entries, uint64_t size, Error *error) {
         int r;
 
-        r = judge_table(h, "L2 table", offset, h->cluster_size, UINT64_MAX, error);
-        if (r < 0)
-                return r;
-
-        r = image_read_at(fd, offset, table, h->cluster_size);
-        if (r < 0)
-                return error_set_errno(error, r, "Could not read the image");
-
-        for (uint64_t i = 0; i < h->cluster_size; i += h->l2_entry_size) {
-                uint64_t entry = get64(table + i);
+        for (uint64_t i = 0; i < size; i += h->l2_entry_size) {
+                uint64_t entry = get64(entries + i);
                 if (entry == 0)
                         continue;
 
@@ -362,30 +362,94 @@ static int judge_l2_table(int fd, const Header *h, uint64_t offset, uint8_t *tab
         return 0;
 }
 
-static int judge_tables(int fd, const Header *h, Error *error) {
-        size_t l1_size = h->l1_entries * (size_t) 8;
-        _cleanup_free_ uint8_t *l1 = malloc(l1_size), *l2 = malloc(h->cluster_size);
-        uint64_t total = 0;
+/* A stretch of the file that has blocks. */
+typedef struct Stretch {
+        uint64_t begin;
+        uint64_t end;
+} Stretch;
+
+/* A hole has no entries, and is passed over: the work is that of the blocks that the file has, not
+ * of the length that it shows. data is the stretch that was found last. Whatever a file system says
+ * of stretches, whole units are read. */
+static int judge_l2_table(int fd, const Header *h, uint64_t offset, uint8_t *buffer, Stretch *data,
+                          Error *error) {
+        uint64_t end = offset + h->cluster_size, next;
         int r;
 
-        if (!l1 || !l2)
-                return error_set_errno(error, -ENOMEM, "Could not check the image");
+        for (uint64_t at = offset; at < end; at = next) {
+                if (at >= data->end)
+                        image_next_data(fd, at, h->file_size, &data->begin, &data->end);
+                if (data->begin >= end)
+                        return 0;
 
-        r = image_read_at(fd, h->l1_offset, l1, l1_size);
+                uint64_t begin = MAX(at, data->begin / READ_UNIT * READ_UNIT);
+                next = MIN(end, (data->end + READ_UNIT - 1) / READ_UNIT * READ_UNIT);
+
+                r = image_read_at(fd, begin, buffer, next - begin);
+                if (r < 0)
+                        return error_set_errno(error, r, "Could not read the image");
+                r = judge_entries(h, buffer, next - begin, error);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int compare_offsets(const void *a, const void *b) {
+        const uint64_t x = *(const uint64_t *) a, y = *(const uint64_t *) b;
+
+        return (x > y) - (x < y);
+}
+
+/* The places of the L2 tables, in the order of the file. The L1 table may be longer than the disk
+ * needs: behind is the memory of VMs that snapshots kept, which no guest can reach. */
+static int read_l1_table(int fd, const Header *h, uint64_t **ret, size_t *ret_n, Error *error) {
+        size_t n_entries = l1_entries_needed(h), n = 0;
+        _cleanup_free_ uint64_t *tables = malloc(n_entries * sizeof(uint64_t));
+        int r;
+
+        if (!tables)
+                return error_set_errno(error, -ENOMEM, "Could not check the image");
+        r = image_read_at(fd, h->l1_offset, tables, n_entries * sizeof(uint64_t));
         if (r < 0)
                 return error_set_errno(error, r, "Could not read the image");
 
-        for (size_t i = 0; i < l1_size; i += 8) {
-                uint64_t offset = get64(l1 + i) & ENTRY_OFFSET_MASK;
-                if (offset == 0)
-                        continue;
+        for (size_t i = 0; i < n_entries; i++) {
+                uint64_t offset = be64toh(tables[i]) & ENTRY_OFFSET_MASK;
+                if (offset != 0)
+                        tables[n++] = offset;
+        }
+        qsort(tables, n, sizeof(uint64_t), compare_offsets);
 
-                /* Each has a place of its own; this is also what bounds the work. */
-                total += h->cluster_size;
-                if (total > h->file_size)
-                        return rejected(error, "is corrupt: its L2 tables do not fit into it");
+        *ret = TAKE_PTR(tables);
+        *ret_n = n;
+        return 0;
+}
 
-                r = judge_l2_table(fd, h, offset, l2, error);
+/* Each table has a place of its own and is read once; otherwise a short file could have us read
+ * the same one for every entry of a long L1 table. */
+static int judge_tables(int fd, const Header *h, Error *error) {
+        _cleanup_free_ uint64_t *tables = NULL;
+        _cleanup_free_ uint8_t *buffer = malloc(h->cluster_size);
+        Stretch data = {};
+        size_t n = 0;
+        int r;
+
+        if (!buffer)
+                return error_set_errno(error, -ENOMEM, "Could not check the image");
+        r = read_l1_table(fd, h, &tables, &n, error);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < n; i++) {
+                if (i > 0 && tables[i] == tables[i - 1])
+                        return rejected_with(
+                                error, "Repair it first: qemu-img check -r all FILE.",
+                                "is corrupt: one L2 table serves two parts of the disk");
+
+                r = judge_table(h, "L2 table", tables[i], h->cluster_size, UINT64_MAX, error);
+                if (r >= 0)
+                        r = judge_l2_table(fd, h, tables[i], buffer, &data, error);
                 if (r < 0)
                         return r;
         }

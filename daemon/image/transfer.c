@@ -12,6 +12,7 @@
 #include <sys/statvfs.h>
 
 #include "base/clock.h"
+#include "format.h"
 #include "helper.h"
 #include "temporary.h"
 
@@ -178,27 +179,6 @@ static int copy_data(Transfer *t, uint64_t begin, uint64_t end, Error *error) {
         return 0;
 }
 
-/* The next stretch of data from offset on; begins at the end if there is none. */
-static void next_data(const Transfer *t, uint64_t offset, uint64_t *ret_begin, uint64_t *ret_end) {
-        off_t begin = lseek(t->source, (off_t) offset, SEEK_DATA), end;
-
-        if (begin < 0 && errno == ENXIO) {
-                *ret_begin = *ret_end = t->size;
-                return;
-        }
-
-        /* Where the file system cannot tell, or tells nonsense, all is data. */
-        end = begin < (off_t) offset ? -1 : lseek(t->source, begin, SEEK_HOLE);
-        if (end <= begin) {
-                *ret_begin = offset;
-                *ret_end = t->size;
-                return;
-        }
-
-        *ret_begin = MIN((uint64_t) begin, t->size);
-        *ret_end = MIN((uint64_t) end, t->size);
-}
-
 static int copy_all(Transfer *t, Error *error) {
         uint64_t begin, end;
         struct stat st;
@@ -209,7 +189,7 @@ static int copy_all(Transfer *t, Error *error) {
                 return write_failed(t, -errno, error);
 
         for (uint64_t offset = 0; offset < t->size; offset = end) {
-                next_data(t, offset, &begin, &end);
+                image_next_data(t->source, offset, t->size, &begin, &end);
                 r = copy_data(t, begin, end, error);
                 if (r < 0)
                         return r;

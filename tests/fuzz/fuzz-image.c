@@ -84,6 +84,15 @@ size_t fuzz_seed(unsigned i, uint8_t *buffer, size_t max) {
         case 6: /* another format */
                 memcpy(image, "KDMV", 4);
                 break;
+        case 7: /* an L2 table in two places, and what only snapshots have behind */
+                put32(image, 36, 64);
+                put64(image, QCOW2_L1 + 8, QCOW2_L2);
+                put64(image, QCOW2_L1 + 16, QCOW2_L2);
+                break;
+        case 8: /* extensions to the end of the cluster */
+                for (size_t at = 112; at < QCOW2_CLUSTER; at += 8)
+                        put32(image, at, 1);
+                break;
         default:
                 return 0;
         }

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "image/image.h"
@@ -269,11 +270,196 @@ static void test_clusters(_unused_ void **state) {
         put64(image, QCOW2_L2 + 8, (UINT64_C(1) << 62) | QCOW2_IMAGE_SIZE);
         expect_rejected("truncated");
 
-        /* A table of tables that are all the same one would be work without end. */
+        put64(image, QCOW2_L1 + 8, QCOW2_L2);
+        expect_rejected("one L2 table serves two parts");
+
+        /* Behind the two entries that the disk needs: where snapshots kept a VM's memory. */
         put32(image, 36, 8192);
-        for (size_t i = 0; i < 8192; i++)
+        for (size_t i = 2; i < 8192; i++)
                 put64(image, QCOW2_L1 + 8 * i, QCOW2_L2);
-        expect_rejected("do not fit");
+        expect_accepted();
+}
+
+/* --- the work that an image makes ------------------------------------------------------------------- */
+
+typedef struct Work {
+        uint64_t reads;
+        uint64_t bytes;
+} Work;
+
+static Work work;
+
+/* Far above what is allowed, so that a test which fails does not take half an hour to. */
+#define READS_STOP 20000
+
+ssize_t __real_pread64(int fd, void *buffer, size_t size, off_t offset);
+ssize_t __wrap_pread64(int fd, void *buffer, size_t size, off_t offset);
+
+ssize_t __wrap_pread64(int fd, void *buffer, size_t size, off_t offset) {
+        if (++work.reads > READS_STOP) {
+                errno = EIO;
+                return -1;
+        }
+        ssize_t n = __real_pread64(fd, buffer, size, offset);
+        work.bytes += (uint64_t) MAX(n, 0);
+        return n;
+}
+
+/* Judges it and looks at the work: a read for each block at most, and each byte twice (the header's
+ * cluster and the L1 table may be holes, and are read all the same). */
+static int judge_with_bounded_work(int fd, uint64_t max, Error *error) {
+        _cleanup_image_info_ ImageInfo info = {};
+        struct stat st;
+        int r;
+
+        assert_return_code(fstat(fd, &st), errno);
+        work = (Work) {};
+        r = image_judge(fd, max, &info, error);
+
+        const uint64_t allocated = (uint64_t) st.st_blocks * 512;
+        if (work.reads > 32 + allocated / 4096 || work.bytes > 2 * allocated + 4 * MIB)
+                fail_msg("%llu bytes that are there were read by %llu calls, %llu bytes in all",
+                         (unsigned long long) allocated, (unsigned long long) work.reads,
+                         (unsigned long long) work.bytes);
+        return r;
+}
+
+/* Header, refcount table and L1 table; the L2 tables follow at table, in holes as far as the test
+ * writes nothing there. */
+typedef struct Hostile {
+        unsigned cluster_bits;
+        uint64_t virtual_size;
+        uint32_t l1_entries;
+        uint64_t stride;   /* between one L2 table and the next */
+        size_t data_size;  /* written into each */
+} Hostile;
+
+static void write_all_at(int fd, const void *data, size_t size, uint64_t offset) {
+        assert_int_equal(pwrite(fd, data, size, (off_t) offset), size);
+}
+
+static int make_hostile(const Hostile *h) {
+        const uint64_t cluster = UINT64_C(1) << h->cluster_bits, l1_size = h->l1_entries * UINT64_C(8),
+                       table = 2 * cluster + (l1_size + cluster - 1) / cluster * cluster;
+        _cleanup_free_ uint8_t *l1 = calloc(1, l1_size), *data = calloc(1, h->data_size + 1);
+        uint8_t header[112] = {};
+        int fd = memfd_create("hostile", MFD_CLOEXEC);
+
+        assert_true(fd >= 0 && l1 && data);
+        memcpy(header, image, sizeof(header));
+        put32(header, 20, h->cluster_bits);
+        put64(header, 24, h->virtual_size);
+        put32(header, 36, h->l1_entries);
+        put64(header, 40, 2 * cluster);
+        put64(header, 48, cluster);
+        write_all_at(fd, header, sizeof(header), 0);
+
+        for (size_t i = 0; i + 8 <= h->data_size; i += 8)
+                put64(data, i, cluster);
+        for (size_t i = 0; i < h->l1_entries; i++) {
+                put64(l1, 8 * i, table + i * h->stride);
+                if (h->data_size > 0)
+                        write_all_at(fd, data, h->data_size, table + i * h->stride);
+        }
+        write_all_at(fd, l1, l1_size, 2 * cluster);
+        assert_return_code(ftruncate(fd, (off_t) (table + h->l1_entries * h->stride + cluster)), errno);
+        return fd;
+}
+
+static void expect_bounded(const Hostile *h, const char *text) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        _cleanup_close_ int fd = make_hostile(h);
+        int r = judge_with_bounded_work(fd, MAX_VIRTUAL, &error);
+
+        if (!text && r < 0)
+                fail_msg("refused: %s", error.message);
+        if (text && (r >= 0 || !strstr(error.message, text)))
+                fail_msg("\"%s\" does not say \"%s\"", r < 0 ? error.message : "accepted", text);
+}
+
+static void test_bounded_holes(_unused_ void **state) {
+        /* 32 MiB of L1 entries, each with an L2 table of its own of 2 MiB: 8 TiB, but for a hole. */
+        expect_bounded(&(Hostile) { 21, GIB, 4 * 1024 * 1024, 2 * MIB, 0 }, NULL);
+        /* Those that the disk needs: 2 GiB. */
+        expect_bounded(&(Hostile) { 16, 16 * TIB, 32768, 64 * KIB, 0 }, NULL);
+        /* A block in each. */
+        expect_bounded(&(Hostile) { 21, 8 * TIB, 16, 2 * MIB, 4096 }, NULL);
+        expect_bounded(&(Hostile) { 16, 4 * TIB, 8192, 64 * KIB, 4096 }, NULL);
+}
+
+static void test_bounded_repetition(_unused_ void **state) {
+        expect_bounded(&(Hostile) { 16, 16 * TIB, 32768, 0, 65536 }, "serves two parts");
+        expect_bounded(&(Hostile) { 9, GIB, 32768, 0, 512 }, "serves two parts");
+}
+
+/* One for every eight bytes of the first cluster. */
+static void test_bounded_extensions(_unused_ void **state) {
+        const size_t cluster = 2 * MIB;
+        _cleanup_error_ Error error = ERROR_INIT;
+        _cleanup_free_ uint8_t *head = calloc(1, cluster);
+        _cleanup_close_ int fd = make_hostile(&(Hostile) { 21, GIB, 1, 2 * MIB, 8 });
+
+        assert_non_null(head);
+        memcpy(head, image, 112);
+        put32(head, 20, 21);
+        put32(head, 36, 1);
+        put64(head, 40, 2 * cluster);
+        put64(head, 48, cluster);
+        for (size_t i = 112; i < cluster; i += 8)
+                put32(head, i, 1);
+        write_all_at(fd, head, cluster, 0);
+        if (judge_with_bounded_work(fd, MAX_VIRTUAL, &error) < 0)
+                fail_msg("refused: %s", error.message);
+}
+
+/* --- what qemu-img makes ------------------------------------------------------------------------------ */
+
+static void expect_made_accepted(const char *directory, const char *commands) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        _cleanup_free_ char *script = NULL, *path = NULL;
+
+        assert_true(asprintf(&script, "cd %s && rm -f i.qcow2 && exec >log 2>&1 && %s", directory, commands) > 0);
+        assert_true(asprintf(&path, "%s/i.qcow2", directory) > 0);
+        if (system(script) != 0)
+                fail_msg("could not be made: %s", commands);
+
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        if (judge_with_bounded_work(fd, 64 * TIB, &error) < 0)
+                fail_msg("refused: %s: %s", commands, error.message);
+        assert_true(work.reads > 3);
+}
+
+static void test_made_by_qemu(_unused_ void **state) {
+        static const char *const commands[] = {
+#define WRITE "qemu-io -f qcow2 -c 'write -P 1 0 1M' -c 'write -P 2 31M 3M' i.qcow2"
+                "qemu-img create -f qcow2 i.qcow2 1G && " WRITE,
+                "qemu-img create -f qcow2 -o compat=0.10 i.qcow2 1G && " WRITE,
+                "qemu-img create -f qcow2 -o cluster_size=512 i.qcow2 1G && " WRITE,
+                "qemu-img create -f qcow2 -o cluster_size=2M i.qcow2 1T && " WRITE,
+                "qemu-img create -f qcow2 -o extended_l2=on,cluster_size=128k i.qcow2 1T && " WRITE,
+                "qemu-img create -f qcow2 -o preallocation=metadata i.qcow2 4G",
+                "qemu-img create -f qcow2 -o preallocation=metadata,cluster_size=4k i.qcow2 256M",
+                "qemu-img create -f qcow2 i.qcow2 64T && "
+                "qemu-io -f qcow2 -c 'write 0 64k' -c 'write 63T 64k' i.qcow2",
+                "qemu-img create -f qcow2 i.qcow2 1G && " WRITE " && qemu-img snapshot -c a i.qcow2 && "
+                "qemu-io -f qcow2 -c 'write 16M 1M' i.qcow2 && qemu-img snapshot -c b i.qcow2",
+                "qemu-img create -f qcow2 i.qcow2 1G && " WRITE " && qemu-img bitmap --add i.qcow2 changes",
+                "head -c 3M /dev/urandom >r && truncate -s 64M r && qemu-img convert -c -O qcow2 r i.qcow2",
+                "qemu-img convert -c -o compression_type=zstd -O qcow2 r i.qcow2",
+                "qemu-img convert -c -o cluster_size=2M -O qcow2 r i.qcow2",
+        };
+        char directory[] = "/var/tmp/vmkit-test-XXXXXX";
+        _cleanup_free_ char *remove = NULL;
+
+        if (system("qemu-io --version >/dev/null 2>&1") != 0)
+                skip();
+        assert_non_null(mkdtemp(directory));
+        for (size_t i = 0; i < ELEMENTSOF(commands); i++)
+                expect_made_accepted(directory, commands[i]);
+
+        assert_true(asprintf(&remove, "rm -r %s", directory) > 0);
+        assert_int_equal(system(remove), 0);
 }
 
 static void test_truncated(_unused_ void **state) {
@@ -454,6 +640,10 @@ int main(void) {
                 cmocka_unit_test_setup(test_sizes, setup),
                 cmocka_unit_test_setup(test_tables, setup),
                 cmocka_unit_test_setup(test_clusters, setup),
+                cmocka_unit_test_setup(test_bounded_holes, setup),
+                cmocka_unit_test_setup(test_bounded_repetition, setup),
+                cmocka_unit_test_setup(test_bounded_extensions, setup),
+                cmocka_unit_test_setup(test_made_by_qemu, setup),
                 cmocka_unit_test_setup(test_truncated, setup),
                 cmocka_unit_test_setup(test_foreign, setup),
                 cmocka_unit_test_setup(test_raw, setup),
