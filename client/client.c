@@ -99,6 +99,8 @@ void client_close(Client *c) {
         agent_close(&c->agent);
         c->bus = sd_bus_close_unref(c->bus);
         c->event = sd_event_unref(c->event);
+        free(c->service);
+        c->service = NULL;
 }
 
 /* Calls */
@@ -270,6 +272,79 @@ int client_descriptor(Client *c, const char *path, const char *member, char **re
                 return r;
 
         return take_descriptor(reply, ret_word, ret);
+}
+
+/* The service and who is not it */
+
+#define BUS_SERVICE "org.freedesktop.DBus"
+#define MATCH_OWNER \
+        "type='signal',sender='" BUS_SERVICE "',interface='" BUS_SERVICE "',member='NameOwnerChanged'," \
+        "arg0='" VMKIT_SERVICE "'"
+
+static int set_service(Client *c, const char *connection) {
+        char *copy = str_empty(connection) ? NULL : strdup(connection);
+
+        if (!str_empty(connection) && !copy)
+                return -ENOMEM;
+        free(c->service);
+        c->service = copy;
+        return 0;
+}
+
+static int on_owner(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *error) {
+        Client *c = userdata;
+        const char *name, *before, *after;
+        int r;
+
+        if (!streq_ptr(sd_bus_message_get_sender(m), BUS_SERVICE))
+                return 0;
+        r = sd_bus_message_read(m, "sss", &name, &before, &after);
+        if (r < 0)
+                return r;
+        r = set_service(c, after);
+        if (r < 0)
+                return r;
+
+        c->owner_changed(c->owner_userdata, before, after);
+        return 0;
+}
+
+/* A service that does not run has none yet. */
+static int find_service(Client *c, Failure *failure) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        _cleanup_failure_ Failure none = { 0 };
+        const char *connection;
+        int r;
+
+        r = sd_bus_message_new_method_call(c->bus, &m, BUS_SERVICE, "/org/freedesktop/DBus", BUS_SERVICE,
+                                           "GetNameOwner");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "s", VMKIT_SERVICE);
+        if (r < 0)
+                return failure_from_bus(failure, r, NULL);
+        if (client_call(c, m, &reply, &none) < 0)
+                return client_check_interrupt(c, failure);
+
+        r = sd_bus_message_read(reply, "s", &connection);
+        if (r >= 0)
+                r = set_service(c, connection);
+        return r < 0 ? failure_from_bus(failure, r, NULL) : 0;
+}
+
+int client_follow_service(Client *c, OwnerFunction changed, void *userdata, sd_bus_slot **ret, Failure *failure) {
+        int r;
+
+        c->owner_changed = changed;
+        c->owner_userdata = userdata;
+        r = sd_bus_add_match(c->bus, ret, MATCH_OWNER, on_owner, c);
+        if (r < 0)
+                return failure_from_bus(failure, r, NULL);
+
+        return find_service(c, failure);
+}
+
+bool client_is_from_service(const Client *c, sd_bus_message *m) {
+        return c->service && streq_ptr(sd_bus_message_get_sender(m), c->service);
 }
 
 /* Names */

@@ -21,10 +21,8 @@
 #define VMKIT_VM "org.vmkit.VM"
 #define VMKIT_JOB "org.vmkit.Job"
 
-/* The service comes, or goes. */
-#define MATCH_OWNER                                                                             \
-        "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"         \
-        "member='NameOwnerChanged',arg0='" VMKIT_SERVICE "'"
+/* The service came, or went: the names of its connection, "" for none. */
+typedef void (*OwnerFunction)(void *userdata, const char *before, const char *after);
 
 struct Client {
         const Args *args;
@@ -33,6 +31,9 @@ struct Client {
         sd_event *event;
         sd_bus *bus;
         Agent agent;
+        char *service; /* the connection of the service, while it is followed */
+        OwnerFunction owner_changed;
+        void *owner_userdata;
         unsigned interrupts; /* how often Ctrl-C was pressed */
 };
 
@@ -60,6 +61,13 @@ int client_ask(Client *c, const char *member, json_object **ret, Failure *failur
 /* All properties of an object. */
 int client_properties(Client *c, const char *path, const char *interface, json_object **ret,
                       Failure *failure);
+
+/* From now on it is known which connection is the service's, as long as the slot lives. */
+int client_follow_service(Client *c, OwnerFunction changed, void *userdata, sd_bus_slot **ret, Failure *failure);
+
+/* The message is from the service that is followed. A match does not see to that: anybody can send a signal to us
+ * alone, which the bus passes without regard to matches, and sd-bus cannot tell a name from the connection that has it. */
+bool client_is_from_service(const Client *c, sd_bus_message *m);
 
 /* Asks a VM for a descriptor, which is the caller's then, and for the word that may come before it (ret_word may
  * be NULL). */

@@ -132,7 +132,7 @@ static int on_properties(Waiter *w, sd_bus_message *m) {
 static int on_job_signal(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *error) {
         Waiter *w = userdata;
 
-        if (!w->path || !streq_ptr(sd_bus_message_get_path(m), w->path))
+        if (!client_is_from_service(w->c, m) || !w->path || !streq_ptr(sd_bus_message_get_path(m), w->path))
                 return 0;
 
         if (sd_bus_message_is_signal(m, "org.freedesktop.DBus.Properties", "PropertiesChanged"))
@@ -145,14 +145,12 @@ static int on_job_signal(sd_bus_message *m, void *userdata, _unused_ sd_bus_erro
         return json_from_body(m, &w->completed);
 }
 
-static int on_owner_changed(_unused_ sd_bus_message *m, void *userdata,
-                            _unused_ sd_bus_error *error) {
+static void on_owner_changed(void *userdata, _unused_ const char *before, _unused_ const char *after) {
         Waiter *w = userdata;
 
         /* Before the reply this is the service being activated; after it, the one that had the job
          * left. */
         w->lost = w->path;
-        return 0;
 }
 
 static int subscribe(Waiter *w, Failure *failure) {
@@ -162,8 +160,7 @@ static int subscribe(Waiter *w, Failure *failure) {
         if (r < 0)
                 return failure_from_bus(failure, r, NULL);
 
-        r = sd_bus_add_match(w->c->bus, &w->owner, MATCH_OWNER, on_owner_changed, w);
-        return r < 0 ? failure_from_bus(failure, r, NULL) : 0;
+        return client_follow_service(w->c, on_owner_changed, w, &w->owner, failure);
 }
 
 /* Ctrl-C */

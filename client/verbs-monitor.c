@@ -210,34 +210,27 @@ static void dispatch(Monitor *monitor, const char *member, const char *path, jso
 
 static int on_signal(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *error) {
         _cleanup_json_ json_object *body = NULL;
+        Monitor *monitor = userdata;
 
-        if (json_from_body(m, &body) >= 0)
-                dispatch(userdata, sd_bus_message_get_member(m), sd_bus_message_get_path(m), body);
+        if (client_is_from_service(monitor->c, m) && json_from_body(m, &body) >= 0)
+                dispatch(monitor, sd_bus_message_get_member(m), sd_bus_message_get_path(m), body);
 
         return 0;
 }
 
 /* What a service that comes anew has is announced by nobody, but VMs keep their paths. */
-static int on_owner(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *error) {
-        const char *name, *before, *after;
-        int r;
-
-        r = sd_bus_message_read(m, "sss", &name, &before, &after);
-        if (r < 0)
-                return r;
-
+static void on_owner(void *userdata, const char *before, const char *after) {
         if (*before)
                 emit(userdata, "stopped", VMKIT_MANAGER_PATH, NULL);
         if (*after)
                 emit(userdata, "started", VMKIT_MANAGER_PATH, NULL);
-        return 0;
 }
 
-static int follow(Monitor *monitor) {
+static int follow(Monitor *monitor, Failure *failure) {
         _cleanup_(sd_bus_slot_unrefp) sd_bus_slot *objects = NULL, *owner = NULL;
         int r;
 
-        r = sd_bus_add_match(monitor->c->bus, &owner, MATCH_OWNER, on_owner, monitor);
+        r = client_follow_service(monitor->c, on_owner, monitor, &owner, failure);
         if (r >= 0)
                 r = sd_bus_add_match(monitor->c->bus, &objects, MATCH_ALL, on_signal, monitor);
         while (r >= 0 && monitor->c->interrupts == 0)
@@ -257,5 +250,5 @@ int verb_monitor(Client *c, Failure *failure) {
                 return r;
 
         monitor.vm_names = names;
-        return follow(&monitor);
+        return follow(&monitor, failure);
 }

@@ -506,6 +506,14 @@ class Bus:
         except FileNotFoundError:
             return ''
 
+    def connection_of(self, pid):
+        """The unique name of a process that has one connection."""
+        def ask(method, *arguments):
+            return self.root.call_raw('org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus', method,
+                                      GLib.Variant('(s)', arguments) if arguments else None)[0].unpack()[0]
+        return next(name for name in ask('ListNames')
+                    if name[0] == ':' and ask('GetConnectionUnixProcessID', name) == pid)
+
     def _alive(self, name):
         status = self.processes[name].poll()
         if status is not None:

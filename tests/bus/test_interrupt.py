@@ -5,6 +5,8 @@
 import signal
 import subprocess
 
+from gi.repository import GLib
+
 import ctl
 import fixture
 import mocksys
@@ -45,6 +47,23 @@ class Interrupt(ctl.CtlTest):
         self.assertEqual((code, out), (130, ''))
         self.assertIn('cancelled', err)
         self.assertEqual(self.state_of('vm'), 'stopped')
+
+    def test_forged_end(self):
+        """Anybody can send a signal to one connection; only the service says how its jobs end."""
+        with self.held():
+            client, job = self.start_vm()
+            name = self.bus.connection_of(client.pid)
+            for path, interface, member, signature, values in (
+                    (job, 'org.vmkit.Job', 'Completed', '(bss)', (False, 'org.example.Forged', 'forged')),
+                    (job, 'org.freedesktop.DBus.Properties', 'PropertiesChanged', '(sa{sv}as)',
+                     ('org.vmkit.Job', {'State': GLib.Variant('s', 'failed')}, [])),
+                    ('/org/freedesktop/DBus', 'org.freedesktop.DBus', 'NameOwnerChanged', '(sss)',
+                     (fixture.NAME, ':1.0', self.bob.connection.get_unique_name())),
+                    (job, 'org.vmkit.Job', 'Completed', '(bss)', (False, 'org.example.Forged', 'forged'))):
+                self.bob.connection.emit_signal(name, path, interface, member, GLib.Variant(signature, values))
+            self.bob.connection.flush_sync(None)
+            self.bob.manager('ListVMs')  # what was sent before has been passed on
+        self.assertEqual(self.output(client), (0, f'vm is running, with {mocksys.GPU}, {mocksys.GPU_AUDIO}\n', ''))
 
     def cancel_was_asked(self):
         return 'Job.Cancel' in self.bus.log('vmkitd')[self.log_start:]

@@ -216,6 +216,47 @@ class Painted(fixture.BusTest):
             self.assert_harmless(text)
             self.assertIn('title', text)
 
+    def monitor(self):
+        """vmkitctl monitor --json, when it has said something. Returns it and its name on the bus."""
+        client = self.bob.start(self.PROGRAM, 'monitor', '--json', stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(client.communicate)
+        self.addCleanup(client.kill)
+        os.set_blocking(client.stdout.fileno(), False)
+
+        def told():
+            self.emit_all()
+            return client.stdout.read()
+        wait_until(told, 'the first lines of monitor')
+        return client, self.bus.connection_of(client.pid)
+
+    def test_forged_signals(self):
+        """Anybody can send a signal to one connection, which the bus does not hold against its matches."""
+        client, name = self.monitor()
+        for path, interface, member, signature, values in (
+                (JOB, 'org.vmkit.Job', 'Completed', '(bss)', (True, '', 'forged')),
+                (JOB, 'org.vmkit.Job', 'Completed', '(s)', ('forged',)),
+                (JOB, 'org.freedesktop.DBus.Properties', 'PropertiesChanged', '(sss)', ('forged', 'forged', 'forged')),
+                (JOB, 'org.freedesktop.DBus.Properties', 'PropertiesChanged', '(sasas)', ('forged', ['forged'], ['forged'])),
+                ('/org/vmkit', 'org.freedesktop.DBus.ObjectManager', 'InterfacesAdded', '(uu)', (1, 2)),
+                ('/org/vmkit', 'org.freedesktop.DBus.ObjectManager', 'InterfacesAdded', '(ss)', ('forged', 'forged')),
+                ('/org/vmkit', 'org.freedesktop.DBus.ObjectManager', 'InterfacesRemoved', '(u)', (1,)),
+                ('/org/freedesktop/DBus', 'org.freedesktop.DBus', 'NameOwnerChanged', '(sss)',
+                 (fixture.NAME, 'forged', self.alice.connection.get_unique_name())),
+                (JOB, 'org.vmkit.Job', 'Completed', '(bss)', (True, '', 'forged'))):
+            self.alice.connection.emit_signal(name, path, interface, member, GLib.Variant(signature, values))
+        self.alice.connection.flush_sync(None)
+        said = [client.stdout.read() or b'']
+
+        def told():
+            self.service.emit(JOB, 'org.vmkit.Job', 'Completed', '(bss)', False, 'org.example.Last', 'last')
+            said.append(client.stdout.read() or b'')
+            return b'org.example.Last' in b''.join(said) or client.poll() is not None
+        wait_until(told, 'what the service says itself')
+        self.assertIsNone(client.poll())
+        text = b''.join(said).decode()
+        self.assertNotIn('forged', text)
+        self.assertNotIn('stopped', text)
+
     def emit_all(self):
         properties = self.service.properties
         self.service.emit('/org/vmkit', 'org.freedesktop.DBus.ObjectManager', 'InterfacesAdded', '(oa{sa{sv}})', VM,
