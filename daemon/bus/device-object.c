@@ -36,33 +36,15 @@ static const char *words_for(const Call *call) {
         return "manage";
 }
 
-static bool is_vf_of(const PciDevice *pci, const PciDevice *physical) {
-        return pci->is_vf && pci_address_equal(&pci->physical_function, &physical->address);
-}
-
-/* A number of virtual functions is set of one function alone, and those it has go. */
-static int with_virtual_functions(const Device *d, DeviceList *ret) {
-        const Manager *m = d->manager;
-
-        ret->items = calloc(devices_count(m) + 1, sizeof(PciDevice *));
-        if (!ret->items)
-                return -ENOMEM;
-
-        ret->items[ret->n++] = d->pci;
-        for (size_t i = 0; i < devices_count(m); i++)
-                if (is_vf_of(m->devices.items[i]->pci, d->pci))
-                        ret->items[ret->n++] = m->devices.items[i]->pci;
-        return 0;
-}
-
-/* What the call is about in the words of its prompt, and what it moves. */
+/* What the call is about in the words of its prompt, and what it moves. A number of virtual functions is set of one
+ * function alone, and those it has go. */
 static int describe_act(Call *call, Device *d, DeviceList *ret_moved) {
         bool sets_vfs = call->row->handle == device_handle_vfs;
         const DeviceList alone = { .items = &d->pci, .n = 1 };
         _cleanup_free_ char *functions = NULL;
         int r;
 
-        r = sets_vfs ? with_virtual_functions(d, ret_moved) : device_unit(d, ret_moved);
+        r = sets_vfs ? device_with_vfs(d, ret_moved) : device_unit(d, ret_moved);
         if (r >= 0)
                 r = describe_functions(sets_vfs ? &alone : ret_moved, &functions);
         return r < 0 ? r : auth_describe(&call->auth, "%s %s", words_for(call), functions);

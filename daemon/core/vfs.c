@@ -85,20 +85,27 @@ static void on_changed(int r, const Error *error, void *userdata) {
         job_step_done(userdata, r, error);
 }
 
-/* The physical function first. */
-static int start(const Device *d, unsigned count, Job *job) {
+int device_with_vfs(const Device *d, DeviceList *ret) {
         const Manager *m = d->manager;
+
+        ret->items = calloc(devices_count(m) + 1, sizeof(PciDevice *));
+        if (!ret->items)
+                return -ENOMEM;
+
+        ret->items[ret->n++] = d->pci;
+        for (size_t i = 0; i < devices_count(m); i++)
+                if (is_vf_of(m->devices.items[i], d))
+                        ret->items[ret->n++] = m->devices.items[i]->pci;
+        return 0;
+}
+
+static int start(const Device *d, unsigned count, Job *job) {
         TransferUnit unit = { .verb = TRANSFER_SET_VFS, .count = count };
         int r;
 
-        unit.functions.items = calloc(devices_count(m), sizeof(PciDevice *));
-        if (!unit.functions.items)
-                return -ENOMEM;
-
-        unit.functions.items[unit.functions.n++] = d->pci;
-        for (size_t i = 0; i < devices_count(m); i++)
-                if (is_vf_of(m->devices.items[i], d))
-                        unit.functions.items[unit.functions.n++] = m->devices.items[i]->pci;
+        r = device_with_vfs(d, &unit.functions);
+        if (r < 0)
+                return r;
 
         r = transfer_start(d->manager, NULL, &unit, 1, on_changed, job);
         device_list_clear(&unit.functions);
